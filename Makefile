@@ -1,0 +1,109 @@
+# agent-proxy. `make help` lists the targets.
+#
+# BUILD chooses a variant, each with its own folder below build/:
+#   release (default), asan (ASan+UBSan), tsan, debug
+
+MAKEFLAGS += --no-builtin-rules
+.SUFFIXES:
+.DELETE_ON_ERROR:
+
+BUILD    ?= release
+CC       ?= gcc
+ifeq ($(origin CC),default)
+CC       := gcc
+endif
+OUT      := build/$(BUILD)
+GEN      := build/gen
+VERSION  := $(shell sed -n 's/^\#\# \([0-9][^ ]*\).*/\1/p;T;q' CHANGELOG.md 2>/dev/null)
+REVISION := $(shell git describe --always --dirty --exclude '*' 2>/dev/null || echo unknown)
+PYTHON   ?= /usr/bin/python3
+
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes \
+            -Wmissing-prototypes -Wcast-qual -Wformat=2 -Wundef -Wvla -Wswitch-enum \
+            -Wnull-dereference -Werror
+CPPFLAGS += -D_GNU_SOURCE -Iproxy -I$(GEN)
+CFLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fno-semantic-interposition
+CFLAGS_debug   := -O0 -g3
+CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
+                  -fno-sanitize-recover=all
+CFLAGS_tsan    := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+CFLAGS   += -std=c11 $(WARNINGS) -fPIE -pthread $(CFLAGS_$(BUILD))
+LDFLAGS  += -pie -pthread -Wl,-z,relro,-z,now
+LDFLAGS_asan := -fsanitize=address,undefined
+LDFLAGS_tsan := -fsanitize=thread
+LDFLAGS  += $(LDFLAGS_$(BUILD))
+
+LIBS_wire := -lsnappy
+LIBS_io   := -lmicrohttpd -lcurl
+LIBS      := $(LIBS_wire) $(LIBS_io)
+ifneq (,$(filter release debug,$(BUILD)))
+LIBS      += -ljemalloc
+endif
+
+# The layers, lowest first. A layer's files include only their own and lower ones; a unit test is
+# linked with just these, so the linker holds the rule as well.
+LAYERS := base config wire io flow
+lib     = $(OUT)/lib$(1).a
+below_base   := base
+below_config := config base
+below_wire   := wire base
+below_io     := io wire config base
+below_flow   := flow io wire config base
+libs_of       = $(foreach l,$(below_$(1)),$(call lib,$(l)))
+
+TOP_SRC := $(wildcard proxy/*.c)
+SRC     := $(TOP_SRC) $(foreach l,$(LAYERS),$(wildcard proxy/$(l)/*.c))
+PROTO   := $(wildcard proto/*.proto)
+PB_C    := $(PROTO:proto/%.proto=$(GEN)/%.pb-c.c)
+UNIT    := $(foreach l,$(LAYERS),$(patsubst test/unit/%.c,$(OUT)/unit/%,$(wildcard test/unit/$(l)/test_*.c)))
+
+.PHONY: all
+all: $(OUT)/agent-proxy ## Build the program: build/release/agent-proxy
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(OUT)/agent-proxy: $(TOP_SRC:%.c=$(OUT)/%.o) $(call libs_of,flow)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+define layer_rules
+$(call lib,$(1)): $(patsubst %.c,$(OUT)/%.o,$(wildcard proxy/$(1)/*.c))
+	@rm -f $$@
+	$(AR) rcs $$@ $$^
+
+$(OUT)/unit/$(1)/%: $(OUT)/test/unit/$(1)/%.o $(OUT)/pb-c.a $(call libs_of,$(1))
+	@mkdir -p $$(@D)
+	$(CC) $(LDFLAGS) -o $$@ $$^ -lcmocka -lprotobuf-c $(LIBS)
+endef
+$(foreach l,$(LAYERS),$(eval $(call layer_rules,$(l))))
+
+$(OUT)/%.o: %.c $(PB_C)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# Version and revision reach one file only, so a commit does not rebuild the world.
+$(OUT)/proxy/main.o: CPPFLAGS += -DAGENT_PROXY_VERSION='"$(VERSION)"' -DAGENT_PROXY_REVISION='"$(REVISION)"'
+
+# Generated code is not held to our warnings.
+$(GEN)/%.pb-c.c: proto/%.proto
+	@mkdir -p $(GEN)
+	protoc-c --proto_path=proto --c_out=$(GEN) $<
+
+$(OUT)/gen/%.o: $(GEN)/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(filter-out $(WARNINGS),$(CFLAGS)) -MMD -MP -c -o $@ $<
+
+$(OUT)/pb-c.a: $(PB_C:$(GEN)/%.c=$(OUT)/gen/%.o)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+.PHONY: unit
+unit: $(UNIT) ## Run the unit tests
+	@status=0; for t in $(UNIT); do $$t || status=1; done; exit $$status
+
+.PHONY: clean
+clean: ## Remove build/
+	rm -rf build
+
+-include $(shell find $(OUT) -name '*.d' 2>/dev/null)

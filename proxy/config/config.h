@@ -1,0 +1,63 @@
+/* The settings of the program: parsed, validated, then constant.
+ *
+ * One table in config.c gives each flag its name, kind, range, default and help; --help, the
+ * reference in docs/ and the checks all come from it. */
+#ifndef AGENT_PROXY_CONFIG_CONFIG_H
+#define AGENT_PROXY_CONFIG_CONFIG_H
+
+#include "base/log.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* An http or https base address, checked and taken apart.
+ * Shape: "http[s]://host[:port][/base]", no user, query or fragment; base without a final slash. */
+struct config_url {
+    char *text;      /* the whole, normalised: scheme://host[:port]/base */
+    const char *path; /* the base path inside text, "" or "/..." */
+    bool https;
+};
+
+/* Owner: main; freed after the last worker has ended. Strings are its own. */
+struct config {
+    struct config_url gateway_address;
+    char *tenant;        /* [A-Za-z0-9_.-]{1,64}, not "." or ".." */
+    char *tenant_header; /* a header-field name */
+    bool tenant_path_prefix;
+    char *gateway_write_path; /* begins with '/' */
+    uint64_t gateway_max_inflight; /* writes at the gateway at once, of each worker */
+    uint64_t gateway_timeout_us;   /* [us] one attempt */
+    char *http_host;               /* numeric address or name to listen on; "" is every address */
+    uint16_t http_port;            /* 0: any free port; the log tells which */
+    uint64_t http_grace_period_us;
+    enum log_level log_level;
+    enum log_format log_format;
+    uint64_t workers; /* 0: by CPU quota */
+    uint64_t batch_max_bytes;
+    uint64_t batch_max_decoded_bytes;
+    uint64_t batch_max_requests;
+    uint64_t batch_linger_us;
+    uint64_t limits_body_bytes;
+    uint64_t limits_decoded_bytes;
+    uint64_t limits_memory_bytes; /* budget for what is held of requests; 0: by memory limit */
+};
+
+enum config_outcome { CONFIG_RUN, CONFIG_HELP, CONFIG_VERSION, CONFIG_ERROR };
+
+#define CONFIG_ERROR_BYTES 512
+
+/* Read the command line into config.
+ * Shape: "--name=value" or "--name value"; a boolean also "--name" and "--no-name"; one pair of
+ * quotes (" or ') around a value is stripped; the last of a repeated flag wins.
+ * Owner: on CONFIG_RUN the caller frees config with config_deinit(); else nothing is left to free.
+ * Errors: CONFIG_ERROR, and one line in error that says which flag and why. */
+__attribute__((warn_unused_result)) enum config_outcome
+config_parse(int argc, char *const *argv, struct config *config, char error[CONFIG_ERROR_BYTES]);
+
+void config_deinit(struct config *config);
+
+/* Print the help text: usage, then each flag with its default, grouped. */
+void config_print_help(int fd);
+
+#endif
