@@ -34,7 +34,7 @@ struct log_field {
 };
 
 #define LOG_LINE_BYTES_MAX  4096 /* a longer line is cut at a field, and says so */
-#define LOG_VALUE_BYTES_MAX 1024 /* a longer value is cut, and ends in "..." */
+#define LOG_VALUE_BYTES_MAX 1024 /* a value longer than this once escaped is cut, ends in "..." */
 
 static inline struct log_field log_bytes(const char *key, const char *text, size_t bytes)
 {

@@ -1,0 +1,181 @@
+/* Builds a line on the stack and writes it. Owns nothing. */
+#include "base/log.h"
+
+#include "base/decimal.h"
+#include "base/escape.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Room kept for what ends a line: the word that it was cut, a brace and the line feed. */
+#define LOG_TAIL_BYTES 32
+
+/* A line under construction. LOG_LINE_BYTES_MAX is PIPE_BUF, so that lines of several threads do
+ * not mix in a pipe. */
+struct log_line {
+    size_t size;
+    size_t limit; /* [bytes] size never goes beyond */
+    char text[LOG_LINE_BYTES_MAX];
+};
+
+struct log_field log_str(const char *key, const char *text)
+{
+    return text == NULL ? log_bytes(key, "", 0) : log_bytes(key, text, strlen(text));
+}
+
+/* Add all of the bytes or none; false when there is no room. */
+static bool log_line_add(struct log_line *line, const char *bytes, size_t count)
+{
+    if (count > line->limit - line->size) {
+        return false;
+    }
+    memcpy(line->text + line->size, bytes, count);
+    line->size += count;
+    return true;
+}
+
+static bool log_line_add_text(struct log_line *line, const char *text)
+{
+    return log_line_add(line, text, strlen(text));
+}
+
+/* Whether logfmt readers take the text for one value without quotes around it. */
+static bool log_is_bare(const char *text, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++) {
+        char c = text[i];
+        if (c <= ' ' || c > '~' || c == '=' || c == '"' || c == '\\') {
+            return false;
+        }
+    }
+    return bytes > 0;
+}
+
+static bool log_line_add_value(struct log_line *line, const char *text, size_t bytes, bool quoted)
+{
+    char escaped[LOG_VALUE_BYTES_MAX];
+    size_t escaped_bytes = escape_json(escaped, sizeof(escaped), text, bytes);
+    const char *quote = quoted ? "\"" : "";
+    return log_line_add_text(line, quote) && log_line_add(line, escaped, escaped_bytes) &&
+           log_line_add_text(line, quote);
+}
+
+static bool log_line_add_field_value(struct log_line *line, enum log_format format,
+                                     const struct log_field *field)
+{
+    char number[DECIMAL_BYTES_MAX];
+    size_t bytes = 0;
+    switch (field->type) {
+    case LOG_FIELD_BYTES: {
+        bool quoted = format == LOG_FORMAT_JSON || !log_is_bare(field->value.text, field->bytes);
+        return log_line_add_value(line, field->value.text, field->bytes, quoted);
+    }
+    case LOG_FIELD_U64:
+        (void)snprintf(number, sizeof(number), "%" PRIu64, field->value.u64);
+        return log_line_add_text(line, number);
+    case LOG_FIELD_F64:
+        bytes = decimal_print_f64(number, field->value.f64);
+        return log_line_add_value(line, number, bytes,
+                                  format == LOG_FORMAT_JSON && !isfinite(field->value.f64));
+    case LOG_FIELD_BOOL:
+        return log_line_add_text(line, field->value.boolean ? "true" : "false");
+    case LOG_FIELD_END:
+    default:
+        assert(false);
+        return false;
+    }
+}
+
+/* Add a whole field or nothing of it. */
+static bool log_line_add_field(struct log_line *line, enum log_format format,
+                               const struct log_field *field)
+{
+    bool json = format == LOG_FORMAT_JSON;
+    size_t size = line->size;
+    bool first = size == 0;
+    bool added = log_line_add_text(line, json ? (first ? "{\"" : ",\"") : (first ? "" : " ")) &&
+                 log_line_add_text(line, field->key) &&
+                 log_line_add_text(line, json ? "\":" : "=") &&
+                 log_line_add_field_value(line, format, field);
+    if (!added) {
+        line->size = size;
+    }
+    return added;
+}
+
+static struct log_field log_timestamp(char text[40])
+{
+    struct timespec now = {0};
+    struct tm date = {0};
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    (void)gmtime_r(&now.tv_sec, &date);
+    size_t bytes = strftime(text, 32, "%Y-%m-%dT%H:%M:%S", &date);
+    int rest = snprintf(text + bytes, 40 - bytes, ".%03ldZ", now.tv_nsec / 1000000);
+    assert(rest == 5);
+    return log_bytes("ts", text, bytes + (size_t)rest);
+}
+
+static const char *log_level_name(enum log_level level)
+{
+    switch (level) {
+    case LOG_LEVEL_DEBUG:
+        return "debug";
+    case LOG_LEVEL_INFO:
+        return "info";
+    case LOG_LEVEL_WARN:
+        return "warn";
+    case LOG_LEVEL_ERROR:
+    default:
+        return "error";
+    }
+}
+
+void log_write(const struct log *log, enum log_level level, const struct log_field *fields)
+{
+    if (level < log->level) {
+        return;
+    }
+    int saved_errno = errno;
+    char date[40];
+    struct log_line line = {.limit = LOG_LINE_BYTES_MAX - LOG_TAIL_BYTES};
+    struct log_field head[] = {log_timestamp(date), log_str("level", log_level_name(level))};
+    bool whole = log_line_add_field(&line, log->format, &head[0]) &&
+                 log_line_add_field(&line, log->format, &head[1]);
+    while (whole && fields->type != LOG_FIELD_END) {
+        whole = log_line_add_field(&line, log->format, fields);
+        fields++;
+    }
+
+    line.limit = LOG_LINE_BYTES_MAX;
+    if (!whole) {
+        struct log_field cut = log_bool("truncated", true);
+        whole = log_line_add_field(&line, log->format, &cut);
+    }
+    whole = whole && log_line_add_text(&line, log->format == LOG_FORMAT_JSON ? "}\n" : "\n");
+    assert(whole);
+
+    ssize_t written;
+    do {
+        written = write(log->fd, line.text, line.size);
+    } while (written < 0 && errno == EINTR);
+    errno = saved_errno;
+}
+
+bool log_gate_pass(struct log_gate *gate, uint64_t now_us, uint64_t interval_us,
+                   uint64_t *held_back)
+{
+    if (now_us < gate->open_at_us) {
+        gate->held_back++;
+        return false;
+    }
+    gate->open_at_us = interval_us < UINT64_MAX - now_us ? now_us + interval_us : UINT64_MAX;
+    *held_back = gate->held_back;
+    gate->held_back = 0;
+    return true;
+}
