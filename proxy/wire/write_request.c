@@ -1,0 +1,397 @@
+/* Scanner of decoded write requests. One table of message shapes says which field has which wire
+ * type; one loop checks any message against its shape, nesting as deep as the shapes do (4). Two
+ * shortcuts skip what nearly every byte of a real request is: labels and float samples, encoded
+ * the usual way. What they do not recognise goes through the loop. Owns no memory. */
+#include "wire/write_request.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <string.h>
+
+#define TAG_BYTES_MAX    5
+#define LENGTH_BYTES_MAX 5
+#define LENGTH_MAX       INT32_MAX /* protobuf-c's own limit */
+#define VARINT_BYTES_MAX 10
+
+enum wire_type {
+    WIRE_VARINT = 0,
+    WIRE_64BIT = 1,
+    WIRE_LENGTH = 2,
+    WIRE_GROUP_START = 3,
+    WIRE_GROUP_END = 4,
+    WIRE_32BIT = 5
+};
+
+enum field_kind {
+    FIELD_UNKNOWN, /* of any wire type; skipped */
+    FIELD_VARINT,
+    FIELD_DOUBLE,
+    FIELD_STRING,
+    FIELD_MESSAGE,
+    FIELD_VARINTS, /* repeated: packed or one by one */
+    FIELD_DOUBLES
+};
+
+/* What is counted, by message. */
+enum counter {
+    COUNT_NOT,
+    COUNT_SERIES,
+    COUNT_SAMPLES,
+    COUNT_HISTOGRAMS,
+    COUNT_EXEMPLARS,
+    COUNT_METADATA,
+    COUNTERS
+};
+
+struct field {
+    enum field_kind kind;
+    const struct shape *shape; /* of FIELD_MESSAGE */
+    const char *overrun;       /* what to say when it does not fit */
+    const char *mistyped;      /* what to say of a wrong wire type */
+};
+
+/* A message type: its fields by number; those beyond count are unknown. */
+struct shape {
+    const struct field *fields;
+    size_t count;
+    enum counter counter;
+};
+
+#define FIELD(kind_, name, parent)                                 \
+    {                                                              \
+        .kind = (kind_), .overrun = name " runs past its " parent, \
+        .mistyped = name " has a wrong wire type"                  \
+    }
+#define MESSAGE(shape_, name, parent)                                                        \
+    {                                                                                        \
+        .kind = FIELD_MESSAGE, .shape = &(shape_), .overrun = name " runs past its " parent, \
+        .mistyped = name " has a wrong wire type"                                            \
+    }
+#define SHAPE(fields_, counter_)                                              \
+    {                                                                         \
+        .fields = (fields_), .count = sizeof(fields_) / sizeof((fields_)[0]), \
+        .counter = (counter_)                                                 \
+    }
+
+static const struct field unknown_field = FIELD(FIELD_UNKNOWN, "unknown field", "message");
+
+static const struct field label_fields[] = {
+    [1] = FIELD(FIELD_STRING, "label name", "label"),
+    [2] = FIELD(FIELD_STRING, "label value", "label"),
+};
+static const struct shape label_shape = SHAPE(label_fields, COUNT_NOT);
+
+static const struct field sample_fields[] = {
+    [1] = FIELD(FIELD_DOUBLE, "sample value", "sample"),
+    [2] = FIELD(FIELD_VARINT, "sample timestamp", "sample"),
+};
+static const struct shape sample_shape = SHAPE(sample_fields, COUNT_SAMPLES);
+
+static const struct field exemplar_fields[] = {
+    [1] = MESSAGE(label_shape, "exemplar label", "exemplar"),
+    [2] = FIELD(FIELD_DOUBLE, "exemplar value", "exemplar"),
+    [3] = FIELD(FIELD_VARINT, "exemplar timestamp", "exemplar"),
+};
+static const struct shape exemplar_shape = SHAPE(exemplar_fields, COUNT_EXEMPLARS);
+
+static const struct field span_fields[] = {
+    [1] = FIELD(FIELD_VARINT, "span offset", "span"),
+    [2] = FIELD(FIELD_VARINT, "span length", "span"),
+};
+static const struct shape span_shape = SHAPE(span_fields, COUNT_NOT);
+
+static const struct field histogram_fields[] = {
+    [1] = FIELD(FIELD_VARINT, "histogram count", "histogram"),
+    [2] = FIELD(FIELD_DOUBLE, "histogram count", "histogram"),
+    [3] = FIELD(FIELD_DOUBLE, "histogram sum", "histogram"),
+    [4] = FIELD(FIELD_VARINT, "histogram schema", "histogram"),
+    [5] = FIELD(FIELD_DOUBLE, "histogram zero threshold", "histogram"),
+    [6] = FIELD(FIELD_VARINT, "histogram zero count", "histogram"),
+    [7] = FIELD(FIELD_DOUBLE, "histogram zero count", "histogram"),
+    [8] = MESSAGE(span_shape, "negative span", "histogram"),
+    [9] = FIELD(FIELD_VARINTS, "negative deltas", "histogram"),
+    [10] = FIELD(FIELD_DOUBLES, "negative counts", "histogram"),
+    [11] = MESSAGE(span_shape, "positive span", "histogram"),
+    [12] = FIELD(FIELD_VARINTS, "positive deltas", "histogram"),
+    [13] = FIELD(FIELD_DOUBLES, "positive counts", "histogram"),
+    [14] = FIELD(FIELD_VARINT, "histogram reset hint", "histogram"),
+    [15] = FIELD(FIELD_VARINT, "histogram timestamp", "histogram"),
+    [16] = FIELD(FIELD_DOUBLES, "histogram custom values", "histogram"),
+};
+static const struct shape histogram_shape = SHAPE(histogram_fields, COUNT_HISTOGRAMS);
+
+static const struct field series_fields[] = {
+    [1] = MESSAGE(label_shape, "label", "series"),
+    [2] = MESSAGE(sample_shape, "sample", "series"),
+    [3] = MESSAGE(exemplar_shape, "exemplar", "series"),
+    [4] = MESSAGE(histogram_shape, "histogram", "series"),
+};
+static const struct shape series_shape = SHAPE(series_fields, COUNT_SERIES);
+
+static const struct field metadata_fields[] = {
+    [1] = FIELD(FIELD_VARINT, "metadata type", "metadata"),
+    [2] = FIELD(FIELD_STRING, "metadata name", "metadata"),
+    [4] = FIELD(FIELD_STRING, "metadata help", "metadata"),
+    [5] = FIELD(FIELD_STRING, "metadata unit", "metadata"),
+};
+static const struct shape metadata_shape = SHAPE(metadata_fields, COUNT_METADATA);
+
+static const struct field request_fields[] = {
+    [1] = MESSAGE(series_shape, "series", "request"),
+    [3] = MESSAGE(metadata_shape, "metadata", "request"),
+};
+static const struct shape request_shape = SHAPE(request_fields, COUNT_NOT);
+
+/* A scan under way. Owner: write_request_scan(), on its stack. */
+struct scan {
+    const uint8_t *start;
+    struct wire_error *error;
+    uint64_t counts[COUNTERS];
+    bool joinable;
+};
+
+/* A message not yet scanned. 0 <= end - at. */
+struct span {
+    const uint8_t *at;
+    const uint8_t *end;
+};
+
+static size_t left(const struct span *span)
+{
+    return (size_t)(span->end - span->at);
+}
+
+__attribute__((cold, noinline)) static int fail(const struct scan *scan, const uint8_t *at,
+                                                const char *what)
+{
+    *scan->error = (struct wire_error){.offset = (size_t)(at - scan->start), .what = what};
+    return -EBADMSG;
+}
+
+/* Read a tag as protobuf-c does: at most 5 bytes, padding allowed, and number 0 only if padded. */
+static int read_tag(const struct scan *scan, struct span *span, uint32_t *number, unsigned *type)
+{
+    const uint8_t *at = span->at;
+    size_t limit = left(span) < TAG_BYTES_MAX ? left(span) : TAG_BYTES_MAX;
+    if ((at[0] & 0xf8) == 0) {
+        return fail(scan, at, "field number 0");
+    }
+    uint64_t tag = 0;
+    size_t i = 0;
+    for (; i < limit; i++) {
+        tag |= (uint64_t)(at[i] & 0x7f) << (7 * i);
+        if ((at[i] & 0x80) == 0) {
+            break;
+        }
+    }
+    if (i == limit) {
+        return fail(scan, at,
+                    i == TAG_BYTES_MAX ? "field tag takes more than 5 bytes"
+                                       : "field tag is cut short");
+    }
+    *number = (uint32_t)(tag >> 3);
+    *type = (unsigned)(tag & 7);
+    span->at += i + 1;
+    return 0;
+}
+
+static int skip_varint(const struct scan *scan, struct span *span)
+{
+    size_t limit = left(span) < VARINT_BYTES_MAX ? left(span) : VARINT_BYTES_MAX;
+    for (size_t i = 0; i < limit; i++) {
+        if ((span->at[i] & 0x80) == 0) {
+            span->at += i + 1;
+            return 0;
+        }
+    }
+    return fail(scan, span->at,
+                limit == VARINT_BYTES_MAX ? "varint takes more than 10 bytes"
+                                          : "varint is cut short");
+}
+
+/* Read a length and take that many bytes off span into inner. tag: where the field starts. */
+static int take_length(const struct scan *scan, struct span *span, const uint8_t *tag,
+                       const char *overrun, struct span *inner)
+{
+    size_t limit = left(span) < LENGTH_BYTES_MAX ? left(span) : LENGTH_BYTES_MAX;
+    uint64_t length = 0;
+    size_t i = 0;
+    for (; i < limit; i++) {
+        length |= (uint64_t)(span->at[i] & 0x7f) << (7 * i);
+        if ((span->at[i] & 0x80) == 0) {
+            break;
+        }
+    }
+    if (i == limit) {
+        return fail(scan, span->at,
+                    i == LENGTH_BYTES_MAX ? "length takes more than 5 bytes"
+                                          : "length is cut short");
+    }
+    span->at += i + 1;
+    if (length > left(span) || length > LENGTH_MAX) {
+        return fail(scan, tag, overrun);
+    }
+    inner->at = span->at;
+    span->at += length;
+    inner->end = span->at;
+    return 0;
+}
+
+/* Skip labels and float samples as every known sender encodes them; stop at the first thing that
+ * is not exactly that. A label: 0a len, 0a len name, 12 len value, one-byte lengths that add up.
+ * A sample: 12 len, 09 and 8 bytes of value (absent if 0), 10 and 6 bytes of timestamp, which
+ * covers the years 2004 to 2109. Returns the position; counts samples. */
+static inline const uint8_t *skip_usual(const uint8_t *at, const uint8_t *end, uint64_t *samples)
+{
+    while (end - at >= 6) {
+        size_t bytes = at[1];
+        if (at[0] != 0x0a || bytes < 4 || bytes > 0x7f || bytes > (size_t)(end - at) - 2 ||
+            at[2] != 0x0a || at[3] > bytes - 4 || at[4 + at[3]] != 0x12 ||
+            at[5 + at[3]] != bytes - 4 - at[3]) {
+            break;
+        }
+        at += 2 + bytes;
+    }
+    /* The last 8 bytes of such a sample, little-endian: any byte, the tag 10, five bytes with and
+     * one without a continuation bit. */
+    const uint64_t mask = UINT64_C(0x808080808080ff00);
+    const uint64_t usual = UINT64_C(0x0080808080801000);
+    while (end - at >= 9) {
+        size_t bytes = 2 + (size_t)at[1];
+        bool with_value = bytes == 18 && end - at >= 18 && at[2] == 0x09;
+        if (at[0] != 0x12 || !(with_value || bytes == 9)) {
+            break;
+        }
+        uint64_t tail;
+        memcpy(&tail, at + bytes - 8, sizeof(tail));
+        if ((le64toh(tail) & mask) != usual) {
+            break;
+        }
+        at += bytes;
+        *samples += 1;
+    }
+    return at;
+}
+
+static int scan_message(struct scan *scan, const struct shape *shape, struct span span);
+
+static int scan_varints(const struct scan *scan, struct span span)
+{
+    int ret = 0;
+    while (ret == 0 && span.at < span.end) {
+        ret = skip_varint(scan, &span);
+    }
+    return ret;
+}
+
+/* Scan a field whose value has a length, from after its tag. */
+static int scan_length_field(struct scan *scan, const struct field *field, struct span *span,
+                             const uint8_t *tag)
+{
+    struct span inner;
+    int ret = take_length(scan, span, tag, field->overrun, &inner);
+    if (ret < 0) {
+        return ret;
+    }
+    switch (field->kind) {
+    case FIELD_UNKNOWN:
+    case FIELD_STRING:
+        return 0;
+    case FIELD_MESSAGE:
+        return scan_message(scan, field->shape, inner);
+    case FIELD_VARINTS:
+        return scan_varints(scan, inner);
+    case FIELD_DOUBLES:
+        return left(&inner) % 8 == 0 ? 0 : fail(scan, tag, "packed doubles of odd size");
+    case FIELD_VARINT:
+    case FIELD_DOUBLE:
+        break;
+    }
+    return fail(scan, tag, field->mistyped);
+}
+
+static int skip_fixed(const struct scan *scan, const struct field *field, struct span *span,
+                      const uint8_t *tag, size_t bytes)
+{
+    if (left(span) < bytes) {
+        return fail(scan, tag, field->overrun);
+    }
+    span->at += bytes;
+    return 0;
+}
+
+static int scan_field(struct scan *scan, const struct shape *shape, struct span *span)
+{
+    const uint8_t *tag = span->at;
+    uint32_t number = 0;
+    unsigned type = 0;
+    int ret = read_tag(scan, span, &number, &type);
+    if (ret < 0) {
+        return ret;
+    }
+    const struct field *field = number < shape->count ? &shape->fields[number] : &unknown_field;
+    enum field_kind kind = field->kind;
+    if (kind == FIELD_UNKNOWN) {
+        field = &unknown_field; /* a gap in the table has no texts */
+        scan->joinable = scan->joinable && shape != &request_shape;
+    }
+    switch (type) {
+    case WIRE_LENGTH:
+        return scan_length_field(scan, field, span, tag);
+    case WIRE_VARINT:
+        return kind == FIELD_VARINT || kind == FIELD_VARINTS || kind == FIELD_UNKNOWN
+                   ? skip_varint(scan, span)
+                   : fail(scan, tag, field->mistyped);
+    case WIRE_64BIT:
+        return kind == FIELD_DOUBLE || kind == FIELD_DOUBLES || kind == FIELD_UNKNOWN
+                   ? skip_fixed(scan, field, span, tag, 8)
+                   : fail(scan, tag, field->mistyped);
+    case WIRE_32BIT:
+        return kind == FIELD_UNKNOWN ? skip_fixed(scan, field, span, tag, 4)
+                                     : fail(scan, tag, field->mistyped);
+    case WIRE_GROUP_START:
+    case WIRE_GROUP_END:
+        return fail(scan, tag, "groups are not allowed");
+    default:
+        return fail(scan, tag, "wire type that does not exist");
+    }
+}
+
+/* Recursion is as deep as the shapes nest: request, series, histogram, span. */
+static int scan_message(struct scan *scan, const struct shape *shape, struct span span)
+{
+    scan->counts[shape->counter]++;
+    while (span.at < span.end) {
+        if (shape == &series_shape) {
+            span.at = skip_usual(span.at, span.end, &scan->counts[COUNT_SAMPLES]);
+            if (span.at == span.end) {
+                break;
+            }
+        }
+        int ret = scan_field(scan, shape, &span);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    return 0;
+}
+
+int write_request_scan(const uint8_t *data, size_t bytes, struct write_request_counts *counts,
+                       struct wire_error *error)
+{
+    struct scan scan = {.start = data, .error = error, .joinable = true};
+    struct span all = {.at = data, .end = bytes == 0 ? data : data + bytes}; /* may be NULL */
+    int ret = scan_message(&scan, &request_shape, all);
+    if (ret < 0) {
+        return ret;
+    }
+    *counts = (struct write_request_counts){
+        .series = scan.counts[COUNT_SERIES],
+        .samples = scan.counts[COUNT_SAMPLES],
+        .histograms = scan.counts[COUNT_HISTOGRAMS],
+        .exemplars = scan.counts[COUNT_EXEMPLARS],
+        .metadata = scan.counts[COUNT_METADATA],
+        .joinable = scan.joinable,
+    };
+    return 0;
+}
