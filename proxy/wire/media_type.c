@@ -1,32 +1,9 @@
 /* Content-Type and Content-Encoding of a write. Pure; owns nothing. */
 #include "wire/media_type.h"
 
-#include <stddef.h>
+#include "wire/field.h"
+
 #include <string.h>
-#include <strings.h>
-
-/* A piece of a header's value. Owner: borrows it. */
-struct text {
-    const char *start;
-    size_t bytes;
-};
-
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t';
-}
-
-static struct text text_trim(struct text text)
-{
-    while (text.bytes > 0 && is_blank(text.start[0])) {
-        text.start++;
-        text.bytes--;
-    }
-    while (text.bytes > 0 && is_blank(text.start[text.bytes - 1])) {
-        text.bytes--;
-    }
-    return text;
-}
 
 static struct text text_unquote(struct text text)
 {
@@ -34,11 +11,6 @@ static struct text text_unquote(struct text text)
         return (struct text){.start = text.start + 1, .bytes = text.bytes - 2};
     }
     return text;
-}
-
-static bool text_is(struct text text, const char *word)
-{
-    return text.bytes == strlen(word) && strncasecmp(text.start, word, text.bytes) == 0;
 }
 
 /* Take the piece up to the next ';' outside of quotes off the rest. */
