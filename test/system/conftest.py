@@ -1,0 +1,47 @@
+"""Fixtures of the system tests; what they are made of is in harness/."""
+
+import sys
+
+sys.dont_write_bytecode = True
+
+import pytest
+
+from harness import wire
+from harness.gateway import Gateway
+from harness.proxy import Proxy
+
+
+@pytest.fixture(scope="session", autouse=True)
+def protos(tmp_path_factory):
+    wire.compile_protos(tmp_path_factory.mktemp("protos"))
+
+
+@pytest.fixture
+def gateway():
+    with Gateway() as gateway:
+        yield gateway
+    assert not gateway.broken, gateway.broken
+
+
+@pytest.fixture
+def start_proxy():
+    """Start a proxy in front of a gateway, or of a URL: start_proxy(gateway, "--flag=value").
+    Each is ended cleanly with the scenario; its log is shown when the scenario fails."""
+    proxies = []
+
+    def start(gateway, *flags, **options):
+        url = gateway if isinstance(gateway, str) else gateway.url
+        proxies.append(Proxy(url, *flags, **options))
+        return proxies[-1]
+
+    yield start
+    for proxy in proxies:
+        print(f"--- log of agent-proxy {proxy.pid}\n{proxy.log}")
+    for proxy in proxies:
+        proxy.finish()
+
+
+@pytest.fixture
+def proxy(gateway, start_proxy):
+    """A proxy with default settings in front of the scripted gateway."""
+    return start_proxy(gateway)

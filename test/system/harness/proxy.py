@@ -1,0 +1,74 @@
+"""The program under test as a process."""
+
+import os
+import signal
+
+from . import prometheus_text
+from .client import Client
+from .ports import Port
+from .process import Process
+from .waiting import PATIENCE_S, until
+
+_ROOT = os.path.normpath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
+
+BINARY = os.path.join(_ROOT, os.environ.get("AGENT_PROXY", "build/release/agent-proxy"))
+TENANT = "member-1"
+
+
+class Proxy(Process):
+    """agent-proxy in front of a gateway, ready when the constructor returns."""
+
+    def __init__(self, gateway_url, *flags, tenant=TENANT, port=None):
+        self._own_port = None if port else Port()
+        self.address = ("127.0.0.1", (port or self._own_port).number)
+        super().__init__([BINARY, f"--gateway.address={gateway_url}", f"--tenant={tenant}",
+                          "--http-address=%s:%d" % self.address, *flags])
+        until(self._ready_or_ended, "the proxy is ready")
+        assert self.running(), f"ended at start:\n{self.log}"
+
+    @property
+    def url(self):
+        return "http://%s:%d" % self.address
+
+    def client(self, timeout_s=PATIENCE_S):
+        return Client(self.address, timeout_s)
+
+    def write(self, body, **options):
+        """One write on a connection of its own; options as for Client.write()."""
+        with self.client() as client:
+            return client.write(body, **options)
+
+    def get(self, target, method="GET", **headers):
+        with self.client() as client:
+            return client.request(method, target, headers)
+
+    def metrics(self):
+        response = self.get("/metrics")
+        assert response.status == 200
+        return prometheus_text.parse(response.text)
+
+    def wait_waiting(self, count):
+        """Wait until this many writes are in the proxy, queued or sent and not yet answered."""
+        until(lambda: self.metrics().value("agent_proxy_write_requests_waiting") == count,
+              f"{count} writes wait in the proxy")
+
+    def finish(self):
+        """End it as an operator would, and hold it to a clean end. For the end of a scenario;
+        one that has been killed or stopped by the scenario itself passes."""
+        try:
+            if self.running():
+                assert self.stop(signal.SIGTERM) == 0, self.log
+            self.assert_no_sanitizer_report()
+        finally:
+            if self.running():
+                self.kill()
+            if self._own_port:
+                self._own_port.close()
+
+    def _ready_or_ended(self):
+        if not self.running():
+            return True
+        try:
+            return self.get("/-/ready").status == 200
+        except OSError:
+            return False
