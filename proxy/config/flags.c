@@ -275,7 +275,7 @@ int flags_set_arguments(const struct flag_table *table, int argc, char *const *a
                         bool *given, char error[FLAGS_ERROR_BYTES])
 {
     for (int i = 0; i < argc; i++) {
-        struct flags_word word;
+        struct flags_word word = {0};
         int result = flags_take_apart(table, argv[i], &word, error);
         if (result < 0) {
             return result;
