@@ -187,8 +187,8 @@ static const struct flag *flags_find_nearest(const struct flag_table *table, con
     return nearest;
 }
 
-static int flags_refuse_unknown(const struct flag_table *table, const char *argument, size_t bytes,
-                                char error[FLAGS_ERROR_BYTES])
+static void flags_refuse_unknown(const struct flag_table *table, const char *argument, size_t bytes,
+                                 char error[FLAGS_ERROR_BYTES])
 {
     char shown[FLAG_SHOWN_BYTES_MAX + 1];
     flags_show(shown, argument, bytes);
@@ -196,14 +196,13 @@ static int flags_refuse_unknown(const struct flag_table *table, const char *argu
     if (dashes == 0) {
         (void)snprintf(error, FLAGS_ERROR_BYTES,
                        "\"%s\": only flags are expected, each beginning with --", shown);
-        return -EINVAL;
+        return;
     }
     size_t skipped = dashes < bytes ? dashes : bytes;
     const struct flag *nearest = flags_find_nearest(table, argument + skipped, bytes - skipped);
     (void)snprintf(error, FLAGS_ERROR_BYTES, "%s: unknown flag%s%s%s", shown,
                    nearest == NULL ? "" : ", did you mean --", nearest == NULL ? "" : nearest->name,
                    nearest == NULL ? "; --help lists them" : "?");
-    return -EINVAL;
 }
 
 /* One argument taken apart. */
@@ -218,7 +217,8 @@ static int flags_take_apart(const struct flag_table *table, const char *argument
 {
     size_t bytes = strcspn(argument, "=");
     if (strncmp(argument, "--", 2) != 0 || bytes <= 2) {
-        return flags_refuse_unknown(table, argument, bytes, error);
+        flags_refuse_unknown(table, argument, bytes, error);
+        return -EINVAL;
     }
     const char *name = argument + 2;
     struct flags_word found = {.flag = flags_find(table, name, bytes - 2)};
@@ -227,7 +227,8 @@ static int flags_take_apart(const struct flag_table *table, const char *argument
         found.negated = true;
     }
     if (found.flag == NULL || (found.negated && found.flag->kind != FLAG_BOOL)) {
-        return flags_refuse_unknown(table, argument, bytes, error);
+        flags_refuse_unknown(table, argument, bytes, error);
+        return -EINVAL;
     }
     found.value = argument[bytes] == '=' ? argument + bytes + 1 : NULL;
     if (found.negated && found.value != NULL) {
