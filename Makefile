@@ -3,7 +3,12 @@
 # BUILD chooses a variant, each with its own folder below build/:
 #   release (default), asan (ASan+UBSan), tsan, debug
 
+# V=1 shows the commands.
 MAKEFLAGS += --no-builtin-rules
+ifndef V
+Q := @
+say = @printf '  %-5s %s\n' $(1) $(2)
+endif
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
@@ -65,22 +70,25 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(OUT)/agent-proxy: $(TOP_SRC:%.c=$(OUT)/%.o) $(call libs_of,flow)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 define layer_rules
 $(call lib,$(1)): $(patsubst %.c,$(OUT)/%.o,$(wildcard proxy/$(1)/*.c))
 	@rm -f $$@
-	$(AR) rcs $$@ $$^
+	$(Q)$(AR) rcs $$@ $$^
 
 $(OUT)/unit/$(1)/%: $(OUT)/test/unit/$(1)/%.o $(OUT)/pb-c.a $(call libs_of,$(1))
 	@mkdir -p $$(@D)
-	$(CC) $(LDFLAGS) -o $$@ $$^ -lcmocka -lprotobuf-c $(LIBS)
+	$$(call say,LD,$$@)
+	$(Q)$(CC) $(LDFLAGS) -o $$@ $$^ -lcmocka -lprotobuf-c $(LIBS)
 endef
 $(foreach l,$(LAYERS),$(eval $(call layer_rules,$(l))))
 
 $(OUT)/%.o: %.c $(PB_C)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 # Version and revision reach one file only, so a commit does not rebuild the world.
 $(OUT)/proxy/main.o: CPPFLAGS += -DAGENT_PROXY_VERSION='"$(VERSION)"' -DAGENT_PROXY_REVISION='"$(REVISION)"'
@@ -88,15 +96,17 @@ $(OUT)/proxy/main.o: CPPFLAGS += -DAGENT_PROXY_VERSION='"$(VERSION)"' -DAGENT_PR
 # Generated code is not held to our warnings.
 $(GEN)/%.pb-c.c: proto/%.proto
 	@mkdir -p $(GEN)
-	protoc-c --proto_path=proto --c_out=$(GEN) $<
+	$(call say,GEN,$@)
+	$(Q)protoc-c --proto_path=proto --c_out=$(GEN) $<
 
 $(OUT)/gen/%.o: $(GEN)/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(filter-out $(WARNINGS),$(CFLAGS)) -MMD -MP -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(filter-out $(WARNINGS),$(CFLAGS)) -MMD -MP -c -o $@ $<
 
 $(OUT)/pb-c.a: $(PB_C:$(GEN)/%.c=$(OUT)/gen/%.o)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(Q)$(AR) rcs $@ $^
 
 .PHONY: unit
 unit: $(UNIT) ## Run the unit tests
@@ -105,5 +115,8 @@ unit: $(UNIT) ## Run the unit tests
 .PHONY: clean
 clean: ## Remove build/
 	rm -rf build
+
+-include bench/bench.mk
+-include test/test.mk
 
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

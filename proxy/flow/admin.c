@@ -1,0 +1,145 @@
+/* What the proxy says of itself. Owns nothing but its handler; reads all workers' numbers. */
+#include "flow/admin.h"
+
+#include "base/budget.h"
+#include "base/buf.h"
+#include "base/metrics.h"
+#include "flow/context.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define METRICS_PAGE_BYTES_MAX (1024U * 1024U)
+
+struct admin {
+    const struct flow_context *context;
+    const struct admin_shared *shared;
+    struct server_handler handler;
+};
+
+static int print_metrics(const struct admin *admin, struct buf *page)
+{
+    const struct admin_shared *shared = admin->shared;
+    const struct budget *budget = admin->context->budget;
+    int status = metrics_print(shared->metrics, shared->workers, page);
+    if (status == 0) {
+        status = metrics_print_gauge(page, "agent_proxy_memory_budget_bytes", "",
+                                     "Bytes that may be held for requests at once.",
+                                     (double)budget->limit);
+    }
+    if (status == 0) {
+        status = metrics_print_gauge(page, "agent_proxy_memory_budget_used_bytes", "",
+                                     "Bytes that are held for requests now.",
+                                     (double)budget_used(budget));
+    }
+    if (status == 0) {
+        status = metrics_print_gauge(page, "agent_proxy_workers", "",
+                                     "Worker threads of the program.", (double)shared->workers);
+    }
+    if (status == 0) {
+        char labels[160];
+        snprintf(labels, sizeof(labels), "version=\"%s\",revision=\"%s\"", shared->version,
+                 shared->revision);
+        status = metrics_print_gauge(page, "agent_proxy_build_info", labels,
+                                     "Always 1; the labels tell what was built.", 1);
+    }
+    return status == 0 ? metrics_print_process(page) : status;
+}
+
+static void reply_with_metrics(const struct admin *admin, struct exchange *exchange)
+{
+    struct buf page;
+    buf_init(&page, METRICS_PAGE_BYTES_MAX);
+    if (print_metrics(admin, &page) == 0) {
+        exchange_reply(exchange, &(struct server_reply){
+                                     .status = 200,
+                                     .content_type = "text/plain; version=0.0.4; charset=utf-8",
+                                     .body = page.data,
+                                     .body_bytes = page.size});
+    } else {
+        exchange_reply_text(exchange, 503, NULL, "out of memory");
+    }
+    buf_deinit(&page);
+}
+
+static void reply_with_readiness(const struct admin *admin, struct exchange *exchange)
+{
+    const struct admin_shared *shared = admin->shared;
+    if (atomic_load(&shared->stopping)) {
+        exchange_reply_text(exchange, 503, NULL, "stopping");
+    } else if (atomic_load(&shared->listening) < shared->workers) {
+        exchange_reply_text(exchange, 503, NULL, "starting");
+    } else {
+        exchange_reply_text(exchange, 200, NULL, "ready");
+    }
+}
+
+static void on_headers(void *owner, struct exchange *exchange)
+{
+    (void)owner;
+    (void)exchange;
+}
+
+static void on_complete(void *owner, struct exchange *exchange)
+{
+    const struct admin *admin = owner;
+    enum route_id route = exchange_route(exchange)->id;
+    if (route == ROUTE_METRICS) {
+        reply_with_metrics(admin, exchange);
+    } else if (route == ROUTE_READY) {
+        reply_with_readiness(admin, exchange);
+    } else {
+        exchange_reply_text(exchange, 200, NULL, "healthy");
+    }
+}
+
+void admin_on_refused(void *owner, struct exchange *exchange, enum server_refusal refusal,
+                      const char *reason)
+{
+    const struct admin *admin = owner;
+    struct metrics *metrics = admin->context->metrics;
+    switch (refusal) {
+    case SERVER_REFUSAL_METHOD: {
+        const struct server_header headers[] = {{"Allow", exchange_route(exchange)->allow},
+                                                {NULL, NULL}};
+        metrics_add(metrics, METRIC_REJECTED_METHOD, 1);
+        exchange_reply_text(exchange, 405, headers, reason);
+        break;
+    }
+    case SERVER_REFUSAL_NOT_FOUND:
+        metrics_add(metrics, METRIC_REJECTED_PATH, 1);
+        exchange_reply_text(exchange, 404, NULL, reason);
+        break;
+    case SERVER_REFUSAL_BAD_PATH:
+        metrics_add(metrics, METRIC_REJECTED_PATH, 1);
+        exchange_reply_text(exchange, 400, NULL, reason);
+        break;
+    case SERVER_REFUSAL_HTTP:
+        metrics_add(metrics, METRIC_REJECTED_HTTP, 1);
+        exchange_reply_text(exchange, 400, NULL, reason);
+        break;
+    }
+}
+
+struct admin *admin_new(const struct flow_context *context, const struct admin_shared *shared)
+{
+    struct admin *admin = calloc(1, sizeof(*admin));
+    if (admin == NULL) {
+        return NULL;
+    }
+    admin->context = context;
+    admin->shared = shared;
+    admin->handler = (struct server_handler){
+        .owner = admin, .on_headers = on_headers, .on_complete = on_complete};
+    return admin;
+}
+
+void admin_free(struct admin *admin)
+{
+    free(admin);
+}
+
+const struct server_handler *admin_handler(struct admin *admin)
+{
+    return &admin->handler;
+}

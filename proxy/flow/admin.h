@@ -1,0 +1,38 @@
+/* What the proxy says of itself: /metrics, /-/healthy, /-/ready, and the replies to requests that
+ * no route takes. */
+#ifndef AGENT_PROXY_FLOW_ADMIN_H
+#define AGENT_PROXY_FLOW_ADMIN_H
+
+#include "io/server.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct admin;
+struct flow_context;
+struct metrics;
+
+/* What the workers share and admin shows. Owner: main; outlives the workers. */
+struct admin_shared {
+    const char *version;
+    const char *revision;
+    struct metrics *const *metrics; /* one set a worker */
+    size_t workers;
+    _Atomic size_t listening; /* workers whose listener is open */
+    atomic_bool stopping;
+};
+
+/* Errors: NULL without memory. */
+__attribute__((warn_unused_result)) struct admin *admin_new(const struct flow_context *context,
+                                                            const struct admin_shared *shared);
+void admin_free(struct admin *admin);
+
+/* The handler of /metrics, /-/healthy and /-/ready. Owner: admin. */
+const struct server_handler *admin_handler(struct admin *admin);
+
+/* The reply to a request that the server turned away; owner is the admin. */
+void admin_on_refused(void *owner, struct exchange *exchange, enum server_refusal refusal,
+                      const char *reason);
+
+#endif

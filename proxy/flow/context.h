@@ -1,0 +1,18 @@
+/* What every flow module of a worker works with. */
+#ifndef AGENT_PROXY_FLOW_CONTEXT_H
+#define AGENT_PROXY_FLOW_CONTEXT_H
+
+struct budget;
+struct config;
+struct log;
+struct metrics;
+
+/* Owner: the worker; outlives its modules. All but metrics is shared by the workers. */
+struct flow_context {
+    const struct config *config;
+    const struct log *log;
+    struct budget *budget;
+    struct metrics *metrics; /* the worker's own */
+};
+
+#endif

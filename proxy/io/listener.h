@@ -1,0 +1,23 @@
+/* The listening socket: bound once, accepted from in small groups. */
+#ifndef AGENT_PROXY_IO_LISTENER_H
+#define AGENT_PROXY_IO_LISTENER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LISTENER_ADDRESS_BYTES 80 /* "[v6]:port" and its terminator */
+
+/* Open a non-blocking listening socket on host and port.
+ * host: a numeric address, a name, or "" for every address. port 0: any free one.
+ * shared: let other sockets of this program listen on the same port (SO_REUSEPORT), one for each
+ * worker. A port that another program holds is an error either way.
+ * address: the address bound, for the log.
+ * Errors: -errno; -EADDRNOTAVAIL also for a name that does not resolve. */
+__attribute__((warn_unused_result)) int listener_open(const char *host, uint16_t port, bool shared,
+                                                      char address[LISTENER_ADDRESS_BYTES]);
+
+/* The port that a listening socket is bound to; 0 when it cannot be told. */
+uint16_t listener_port(int fd);
+
+#endif

@@ -1,0 +1,123 @@
+/* The HTTP/1.1 server of a worker. The only includer of microhttpd.h.
+ *
+ * A request and its reply are an exchange. The server calls the handler of the exchange's route:
+ *
+ *   on_headers -> [on_body ...] -> on_complete -> (time passes) -> exchange_reply() -> on_end
+ *
+ * A reply may be given at any point from on_headers on; what is left of the body is then drained
+ * within bounds, so that the sender sees the reply and not a reset. Without a reply after
+ * on_complete the exchange waits, at no cost, until exchange_reply(). */
+#ifndef AGENT_PROXY_IO_SERVER_H
+#define AGENT_PROXY_IO_SERVER_H
+
+#include "wire/route.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct log;
+struct loop;
+struct metrics;
+struct server;
+struct exchange;
+
+#define SERVER_BODY_UNKNOWN UINT64_MAX /* the body is chunked: its size shows at its end */
+
+/* What a route does with an exchange. Constant, owned by the worker.
+ * All run in the server's phase. exchange is valid from on_headers until on_end returns; after
+ * on_end it must be forgotten. A handler without on_body takes no body: one that comes is
+ * drained. */
+struct server_handler {
+    void *owner;
+    void (*on_headers)(void *owner, struct exchange *exchange);
+    void (*on_body)(void *owner, struct exchange *exchange, const uint8_t *data, size_t bytes);
+    void (*on_complete)(void *owner, struct exchange *exchange);
+    void (*on_end)(void *owner, struct exchange *exchange, bool replied);
+};
+
+/* Why the server itself turns a request away. */
+enum server_refusal {
+    SERVER_REFUSAL_HTTP,      /* 400: a request head that is not plain HTTP/1.1; then closed */
+    SERVER_REFUSAL_BAD_PATH,  /* 400 */
+    SERVER_REFUSAL_NOT_FOUND, /* 404 */
+    SERVER_REFUSAL_METHOD     /* 405 with Allow */
+};
+
+struct server_settings {
+    const struct server_handler *handlers[ROUTE_COUNT]; /* NULL: the route does not exist */
+    /* Must reply at once. reason is a constant text in lower case. */
+    void (*on_refused)(void *owner, struct exchange *exchange, enum server_refusal refusal,
+                       const char *reason);
+    void *owner; /* of on_refused */
+    const struct log *log;
+    struct metrics *metrics;
+    uint64_t drain_bytes_max; /* [bytes] of a refused request's body that are read and dropped */
+};
+
+/* Make the server of a worker, listening on listen_fd, which it consumes.
+ * Errors: NULL; the reason is logged. */
+__attribute__((warn_unused_result)) struct server *
+server_new(const struct server_settings *settings, struct loop *loop, int listen_fd);
+
+/* Free it. Every exchange still open is ended without a reply. */
+void server_free(struct server *server);
+
+/* One phase: replies leave, connections and requests come in. */
+void server_run(struct server *server);
+
+/* When server_run() is due without an event. Units: [us] monotonic, or LOOP_NEVER. */
+uint64_t server_deadline_us(const struct server *server);
+
+/* Take no new connections, and close each open one with its next reply. */
+void server_stop_accepting(struct server *server);
+
+/* Exchanges between their request line and the end of their reply. */
+size_t server_active(const struct server *server);
+
+/* Connections that are open, idle ones too. */
+size_t server_connections(const struct server *server);
+
+/* -- An exchange, as its handler sees it ------------------------------------------------------ */
+
+const struct route *exchange_route(const struct exchange *exchange);
+
+/* The raw request target as it came, with its query. Shape: bytes without NUL, terminated. */
+const char *exchange_target(const struct exchange *exchange);
+enum route_method exchange_method(const struct exchange *exchange);
+
+/* A header's value, or NULL. Case-insensitive; the first of several. Valid during the callback. */
+const char *exchange_header(const struct exchange *exchange, const char *name);
+
+/* [bytes] of the body as declared; 0 without one; SERVER_BODY_UNKNOWN when chunked. */
+uint64_t exchange_body_bytes(const struct exchange *exchange);
+
+/* The handler's own state, NULL at first. */
+void *exchange_state(const struct exchange *exchange);
+void exchange_set_state(struct exchange *exchange, void *state);
+
+/* When the request line came. Units: [us] monotonic. */
+uint64_t exchange_started_us(const struct exchange *exchange);
+
+struct server_header {
+    const char *name;
+    const char *value;
+};
+
+/* A whole reply; everything is copied. Shape: headers ends with a NULL name, or is NULL. */
+struct server_reply {
+    unsigned status;
+    const char *content_type; /* NULL when the body is empty */
+    const struct server_header *headers;
+    const void *body;
+    size_t body_bytes;
+};
+
+/* Reply, once; a second reply to the same exchange is a bug and aborts. */
+void exchange_reply(struct exchange *exchange, const struct server_reply *reply);
+
+/* Reply with a line of text, to which '\n' is added; headers as above. */
+void exchange_reply_text(struct exchange *exchange, unsigned status,
+                         const struct server_header *headers, const char *text);
+
+#endif

@@ -1,0 +1,239 @@
+/* The program: settings, listeners, workers, signals. Owns what the workers share. */
+#include "base/budget.h"
+#include "base/cgroup.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "config/config.h"
+#include "flow/admin.h"
+#include "io/listener.h"
+#include "io/upstream.h"
+#include "worker.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define WORKERS_MAX          64
+#define MEMORY_DEFAULT_BYTES (64U * 1024U * 1024U)
+
+enum exit_code { EXIT_CODE_OK = 0, EXIT_CODE_FAILED = 1, EXIT_CODE_USAGE = 2 };
+
+/* For a container of 150m CPU and 300 MiB: one arena, freed pages go back within a second, and no
+ * background thread. Read by jemalloc at its start; other allocators do not know the name. */
+extern const char *malloc_conf;
+const char *malloc_conf =
+    "narenas:1,tcache_max:1024,dirty_decay_ms:1000,muzzy_decay_ms:0,abort_conf:true";
+
+/* Owner: main, on its stack; outlives the workers. */
+struct program {
+    struct config config;
+    struct log log;
+    struct cgroup_limits limits;
+    struct budget budget;
+    struct admin_shared shared;
+    struct metrics *metrics[WORKERS_MAX];
+    struct worker *workers[WORKERS_MAX];
+    int listen_fds[WORKERS_MAX];
+    char address[LISTENER_ADDRESS_BYTES];
+    size_t count;
+};
+
+static void size_up(struct program *program)
+{
+    const struct config *config = &program->config;
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    program->limits = cgroup_read("");
+    program->count = config->workers != 0
+                         ? (size_t)config->workers
+                         : cgroup_workers(&program->limits, online > 0 ? (unsigned)online : 1);
+    if (program->count > WORKERS_MAX) {
+        program->count = WORKERS_MAX;
+    }
+    size_t memory_bytes = (size_t)config->limits_memory_bytes;
+    if (memory_bytes == 0) {
+        memory_bytes = program->limits.memory_bytes > 0 ? (size_t)program->limits.memory_bytes / 4
+                                                        : MEMORY_DEFAULT_BYTES;
+    }
+    budget_init(&program->budget, memory_bytes);
+    program->shared = (struct admin_shared){.version = AGENT_PROXY_VERSION,
+                                            .revision = AGENT_PROXY_REVISION,
+                                            .metrics = program->metrics,
+                                            .workers = program->count};
+}
+
+/* With several workers each has its own socket on the port. Such sockets would also share the port
+ * with another running agent-proxy in silence, so that the port is free is seen without sharing
+ * first. */
+static int open_listeners(struct program *program)
+{
+    const struct config *config = &program->config;
+    bool shared = program->count > 1;
+    uint16_t port = config->http_port;
+    int fd = listener_open(config->http_host, port, false, program->address);
+    if (fd >= 0 && shared) {
+        port = listener_port(fd);
+        close(fd);
+    }
+    for (size_t i = 0; fd >= 0 && i < program->count; i++) {
+        if (shared) {
+            fd = listener_open(config->http_host, port, true, program->address);
+        }
+        program->listen_fds[i] = fd;
+    }
+    if (fd < 0) {
+        log_error(&program->log, "cannot listen: see --http-address",
+                  log_str("host", config->http_host), log_u64("port", config->http_port),
+                  log_str("error", strerror(-fd)));
+        return EXIT_CODE_FAILED;
+    }
+    return EXIT_CODE_OK;
+}
+
+static int start_workers(struct program *program)
+{
+    for (size_t i = 0; i < program->count; i++) {
+        program->metrics[i] = calloc(1, sizeof(*program->metrics[i]));
+        if (program->metrics[i] == NULL) {
+            log_error(&program->log, "out of memory");
+            return EXIT_CODE_FAILED;
+        }
+    }
+    for (size_t i = 0; i < program->count; i++) {
+        struct worker *worker = worker_new(&(struct worker_settings){
+            .config = &program->config,
+            .log = &program->log,
+            .budget = &program->budget,
+            .metrics = program->metrics[i],
+            .shared = &program->shared,
+            .listen_fd = program->listen_fds[i],
+        });
+        if (worker == NULL) {
+            return EXIT_CODE_FAILED;
+        }
+        int status = worker_start(worker);
+        if (status != 0) {
+            log_error(&program->log, "cannot start a thread", log_str("error", strerror(-status)));
+            worker_free(worker);
+            return EXIT_CODE_FAILED;
+        }
+        program->workers[i] = worker;
+    }
+    return EXIT_CODE_OK;
+}
+
+static void stop_workers(struct program *program)
+{
+    atomic_store(&program->shared.stopping, true);
+    for (size_t i = 0; i < program->count; i++) {
+        if (program->workers[i] != NULL) {
+            worker_stop(program->workers[i]);
+        }
+    }
+    for (size_t i = 0; i < program->count; i++) {
+        if (program->workers[i] != NULL) {
+            worker_join(program->workers[i]);
+        }
+    }
+    for (size_t i = 0; i < program->count; i++) {
+        worker_free(program->workers[i]);
+    }
+    for (size_t i = 0; i < program->count; i++) {
+        free(program->metrics[i]);
+    }
+}
+
+static void log_start(const struct program *program)
+{
+    const struct config *config = &program->config;
+    log_info(&program->log, "agent-proxy started", log_str("version", AGENT_PROXY_VERSION),
+             log_str("revision", AGENT_PROXY_REVISION), log_str("address", program->address),
+             log_str("gateway", config->gateway_address.text), log_str("tenant", config->tenant),
+             log_u64("workers", program->count),
+             log_u64("cpu_quota_millis", program->limits.cpu_millis),
+             log_u64("memory_limit_bytes", program->limits.memory_bytes),
+             log_u64("memory_budget_bytes", program->budget.limit));
+}
+
+static void block_signals(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGINT);
+    /* Before any thread is made, so that all of them inherit it and sigwait() gets the signals. */
+    (void)pthread_sigmask(SIG_BLOCK, set, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+}
+
+/* A second signal while the first is honoured ends the program at once. */
+static void *end_at_once(void *arg)
+{
+    int number = 0;
+    (void)sigwait(arg, &number);
+    _exit(128 + number);
+}
+
+static void wait_for_signal(const struct program *program, sigset_t *set)
+{
+    int number = 0;
+    (void)sigwait(set, &number);
+    log_info(&program->log, "stopping: settling what is in flight",
+             log_str("signal", strsignal(number)));
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, end_at_once, set) == 0) {
+        (void)pthread_detach(thread);
+    }
+}
+
+static int serve(struct program *program)
+{
+    sigset_t set;
+    block_signals(&set);
+    size_up(program);
+    int code = open_listeners(program);
+    if (code != EXIT_CODE_OK) {
+        return code;
+    }
+    if (upstream_library_init() != 0) {
+        log_error(&program->log, "cannot start the http client library");
+        return EXIT_CODE_FAILED;
+    }
+    code = start_workers(program);
+    if (code == EXIT_CODE_OK) {
+        log_start(program);
+        wait_for_signal(program, &set);
+    }
+    stop_workers(program);
+    upstream_library_deinit();
+    if (code == EXIT_CODE_OK) {
+        log_info(&program->log, "stopped");
+    }
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct program program = {.log = {.fd = STDERR_FILENO}};
+    char error[CONFIG_ERROR_BYTES];
+    switch (config_parse(argc, argv, &program.config, error)) {
+    case CONFIG_HELP:
+        config_print_help(STDOUT_FILENO);
+        return EXIT_CODE_OK;
+    case CONFIG_VERSION:
+        printf("agent-proxy %s (%s)\n", AGENT_PROXY_VERSION, AGENT_PROXY_REVISION);
+        return EXIT_CODE_OK;
+    case CONFIG_ERROR:
+        fprintf(stderr, "agent-proxy: %s\n", error);
+        return EXIT_CODE_USAGE;
+    case CONFIG_RUN:
+        break;
+    }
+    program.log.level = program.config.log_level;
+    program.log.format = program.config.log_format;
+    int code = serve(&program);
+    config_deinit(&program.config);
+    return code;
+}

@@ -1,0 +1,233 @@
+/* One thread that does everything. Owns one of each module and calls them in turn:
+ *
+ *   loop_wait       the only call that blocks
+ *   upstream_run    the gateway's answers come in: batches are settled
+ *   server_run      replies leave, requests come in, are decoded and join the open batch
+ *   batcher_tick    batches are sent
+ *   upstream_flush  their first bytes go out
+ */
+#include "worker.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "flow/batcher.h"
+#include "flow/context.h"
+#include "flow/intake.h"
+#include "io/loop.h"
+#include "io/server.h"
+#include "io/upstream.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CONNECT_TIMEOUT_US (3U * 1000U * 1000U)
+
+/* When all is answered, connections stay open this long: a request that crosses our goodbye on the
+ * wire still gets its answer. */
+#define QUIET_US (500U * 1000U)
+
+/* After the grace period, for the last replies to leave. */
+#define FLUSH_US (1000U * 1000U)
+
+struct worker {
+    struct worker_settings settings;
+    struct flow_context context;
+    struct loop *loop;
+    struct server *server;
+    struct upstream *upstream;
+    struct batcher *batcher;
+    struct intake *intake;
+    struct admin *admin;
+    pthread_t thread;
+    atomic_bool stop;
+};
+
+/* -- Making ----------------------------------------------------------------------------------- */
+
+static struct upstream *make_upstream(struct worker *worker)
+{
+    const struct config *config = worker->settings.config;
+    const char *prefix = config->tenant_path_prefix ? "/" : "";
+    const char *tenant = config->tenant_path_prefix ? config->tenant : "";
+    char *url = NULL;
+    char *tenant_header = NULL;
+    char *user_agent = NULL;
+    struct upstream *upstream = NULL;
+    if (asprintf(&url, "%s%s%s%s", config->gateway_address.text, prefix, tenant,
+                 config->gateway_write_path) >= 0 &&
+        asprintf(&tenant_header, "%s: %s", config->tenant_header, config->tenant) >= 0 &&
+        asprintf(&user_agent, "User-Agent: agent-proxy/%s", worker->settings.shared->version) >=
+            0) {
+        const char *const headers[] = {tenant_header,
+                                       user_agent,
+                                       "Content-Type: application/x-protobuf",
+                                       "Content-Encoding: snappy",
+                                       "X-Prometheus-Remote-Write-Version: 0.1.0",
+                                       "Accept:",
+                                       "Expect:", /* else bodies over 1 MiB wait for a 100 */
+                                       NULL};
+        upstream = upstream_new(
+            &(struct upstream_settings){.log = worker->settings.log,
+                                        .write_url = url,
+                                        .write_headers = headers,
+                                        .connect_timeout_us = CONNECT_TIMEOUT_US,
+                                        .timeout_us = config->gateway_timeout_us,
+                                        .calls_max = (size_t)config->gateway_max_inflight},
+            worker->loop);
+    }
+    free(url);
+    free(tenant_header);
+    free(user_agent);
+    return upstream;
+}
+
+static struct server *make_server(struct worker *worker)
+{
+    const struct config *config = worker->settings.config;
+    const struct server_handler *admin = admin_handler(worker->admin);
+    struct server_settings settings = {
+        .handlers = {[ROUTE_WRITE] = intake_handler(worker->intake),
+                     [ROUTE_METRICS] = admin,
+                     [ROUTE_HEALTHY] = admin,
+                     [ROUTE_READY] = admin},
+        .on_refused = admin_on_refused,
+        .owner = worker->admin,
+        .log = worker->settings.log,
+        .metrics = worker->settings.metrics,
+        .drain_bytes_max = 2 * config->limits_body_bytes,
+    };
+    int listen_fd = worker->settings.listen_fd;
+    worker->settings.listen_fd = -1;
+    return server_new(&settings, worker->loop, listen_fd);
+}
+
+static bool make(struct worker *worker)
+{
+    return (worker->loop = loop_new()) != NULL &&
+           (worker->upstream = make_upstream(worker)) != NULL &&
+           (worker->batcher = batcher_new(&worker->context, worker->upstream)) != NULL &&
+           (worker->intake = intake_new(&worker->context, worker->batcher)) != NULL &&
+           (worker->admin = admin_new(&worker->context, worker->settings.shared)) != NULL &&
+           (worker->server = make_server(worker)) != NULL;
+}
+
+struct worker *worker_new(const struct worker_settings *settings)
+{
+    struct worker *worker = calloc(1, sizeof(*worker));
+    if (worker == NULL) {
+        log_error(settings->log, "cannot make a worker", log_str("error", strerror(ENOMEM)));
+        return NULL;
+    }
+    worker->settings = *settings;
+    worker->context = (struct flow_context){.config = settings->config,
+                                            .log = settings->log,
+                                            .budget = settings->budget,
+                                            .metrics = settings->metrics};
+    if (!make(worker)) {
+        log_error(settings->log, "cannot make a worker", log_str("error", strerror(errno)));
+        worker_free(worker);
+        return NULL;
+    }
+    return worker;
+}
+
+void worker_free(struct worker *worker)
+{
+    if (worker == NULL) {
+        return;
+    }
+    /* The server first: its last exchanges still tell intake of their end. */
+    server_free(worker->server);
+    admin_free(worker->admin);
+    intake_free(worker->intake);
+    batcher_free(worker->batcher);
+    upstream_free(worker->upstream);
+    loop_free(worker->loop);
+    free(worker);
+}
+
+/* -- Running ---------------------------------------------------------------------------------- */
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static void turn(struct worker *worker, uint64_t until_us)
+{
+    uint64_t deadline_us = earlier(until_us, upstream_deadline_us(worker->upstream));
+    deadline_us = earlier(deadline_us, server_deadline_us(worker->server));
+    deadline_us = earlier(deadline_us, batcher_deadline_us(worker->batcher));
+    loop_wait(worker->loop, deadline_us);
+    upstream_run(worker->upstream);
+    server_run(worker->server);
+    batcher_tick(worker->batcher);
+    upstream_flush(worker->upstream);
+}
+
+static bool settled(const struct worker *worker)
+{
+    return batcher_idle(worker->batcher) && server_active(worker->server) == 0;
+}
+
+/* Settle what is in flight, then stay a moment for what crosses our goodbye on the wire. */
+static void wind_down(struct worker *worker)
+{
+    uint64_t grace_us = clock_now_us() + worker->settings.config->http_grace_period_us;
+    uint64_t quiet_us = earlier(clock_now_us() + QUIET_US, grace_us);
+    while (clock_now_us() < grace_us) {
+        if (settled(worker)) {
+            if (server_connections(worker->server) == 0 || clock_now_us() >= quiet_us) {
+                return;
+            }
+            turn(worker, quiet_us);
+        } else {
+            turn(worker, grace_us);
+            quiet_us = earlier(clock_now_us() + QUIET_US, grace_us);
+        }
+    }
+    log_warn(worker->settings.log, "grace period is over, senders that wait are told to try again",
+             log_u64("active", server_active(worker->server)));
+    batcher_cancel(worker->batcher);
+    uint64_t flush_us = clock_now_us() + FLUSH_US;
+    while (!settled(worker) && clock_now_us() < flush_us) {
+        turn(worker, flush_us);
+    }
+}
+
+static void *run(void *arg)
+{
+    struct worker *worker = arg;
+    while (!atomic_load_explicit(&worker->stop, memory_order_relaxed)) {
+        turn(worker, LOOP_NEVER);
+    }
+    server_stop_accepting(worker->server);
+    wind_down(worker);
+    return NULL;
+}
+
+int worker_start(struct worker *worker)
+{
+    int error = pthread_create(&worker->thread, NULL, run, worker);
+    if (error != 0) {
+        return -error;
+    }
+    atomic_fetch_add(&worker->settings.shared->listening, 1);
+    return 0;
+}
+
+void worker_stop(struct worker *worker)
+{
+    atomic_store(&worker->stop, true);
+    loop_wake(worker->loop);
+}
+
+void worker_join(struct worker *worker)
+{
+    (void)pthread_join(worker->thread, NULL);
+}
