@@ -240,7 +240,7 @@ static int take_length(const struct scan *scan, struct span *span, const uint8_t
 /* Skip labels and float samples as every known sender encodes them; stop at the first thing that
  * is not exactly that. A label: 0a len, 0a len name, 12 len value, one-byte lengths that add up.
  * A sample: 12 len, 09 and 8 bytes of value (absent if 0), 10 and 6 bytes of timestamp, which
- * covers the years 2004 to 2109. Returns the position; counts samples. */
+ * covers the years 1971 to 2109. Returns the position; counts samples. */
 static inline const uint8_t *skip_usual(const uint8_t *at, const uint8_t *end, uint64_t *samples)
 {
     while (end - at >= 6) {
