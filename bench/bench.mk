@@ -9,5 +9,8 @@ $(BENCH)/%.o: CPPFLAGS += -I.
 $(BENCH)/loadgen: $(call bench_obj,loadgen load bodies body_template kubernetes histogram $(BENCH_BASE))
 	$(CC) $(LDFLAGS) -o $@ $^ -lsnappy
 
+$(BENCH)/sink: $(call bench_obj,sink gateway post store $(BENCH_BASE))
+	$(CC) $(LDFLAGS) -o $@ $^ -lsnappy
+
 .PHONY: bench-tools
-bench-tools: $(BENCH)/loadgen
+bench-tools: $(BENCH)/loadgen $(BENCH)/sink ## Build the load generator, the sink and the floor

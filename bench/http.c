@@ -1,6 +1,7 @@
 /* HTTP/1.1 messages; see http.h. */
 #include "bench/http.h"
 
+#include <assert.h>
 #include <string.h>
 #include <strings.h>
 
@@ -197,6 +198,15 @@ bool http_reader_is_idle(const struct http_reader *reader)
 bool http_reader_ends_by_close(const struct http_reader *reader)
 {
     return reader->state == HTTP_STATE_TO_END;
+}
+
+void http_reader_skip(struct http_reader *reader, size_t bytes)
+{
+    assert(reader->state == HTTP_STATE_LENGTH && bytes <= reader->remaining);
+    reader->remaining -= bytes;
+    if (reader->remaining == 0) {
+        reader->state = HTTP_STATE_DONE;
+    }
 }
 
 static enum http_state state_after_head(const struct http_reader *reader)

@@ -84,6 +84,10 @@ bool http_reader_is_idle(const struct http_reader *reader);
 /* True when the end of the connection completes the message. */
 bool http_reader_ends_by_close(const struct http_reader *reader);
 
+/* Pass over bytes of a body by length, which the caller has taken from the socket by itself.
+ * Shape: in HTTP_STATE_LENGTH, and bytes <= remaining. */
+void http_reader_skip(struct http_reader *reader, size_t bytes);
+
 /* Take from the front of input, which moves on. */
 __attribute__((warn_unused_result)) enum http_event
 http_reader_next(struct http_reader *reader, struct http_span *input, struct http_span *body);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 #include <time.h>
@@ -32,8 +33,19 @@ static void on_clock(struct source *source, uint32_t events)
     }
 }
 
+/* A thousand connections take more descriptors than the usual soft limit. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 void poller_init(struct poller *poller)
 {
+    raise_descriptor_limit();
     *poller = (struct poller){.epoll_fd = epoll_create1(EPOLL_CLOEXEC)};
     poller->clock = (struct source){.fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK),
                                     .on_ready = on_clock,
