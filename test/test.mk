@@ -1,0 +1,42 @@
+# Included by the Makefile: what installs packages, and the targets that test, check and show.
+
+# A stamp for each group of packages; the script is silent and quick when nothing is missing.
+PACKAGES := build/packages
+$(PACKAGES)/%: test/tools/install-packages
+	@test/tools/install-packages $*
+	@mkdir -p $(@D)
+	@touch $@
+
+# Nothing is compiled before its packages are there.
+COMPILERS := $(PACKAGES)/build $(if $(findstring clang,$(CC)),$(PACKAGES)/clang)
+$(PB_C) $(SRC:%.c=$(OUT)/%.o): | $(COMPILERS)
+$(UNIT) $(UNIT:$(OUT)/unit/%=$(OUT)/test/unit/%.o): | $(COMPILERS) $(PACKAGES)/unit
+
+RUN_TESTS = +$(PYTHON) test/tools/run-tests --make '$(MAKE) CC=$(CC)' --variant $(BUILD) --out $(OUT)
+
+.PHONY: test
+test: $(addprefix $(PACKAGES)/,build unit test lint demo bench clang) ## Run all tests; TESTS="unit lint" chooses parts
+	$(RUN_TESTS) $(TESTS)
+
+.PHONY: unit-programs
+unit-programs: $(UNIT)
+
+.PHONY: system
+system: all $(PACKAGES)/test ## Run the system tests; PYTEST="-k name" chooses
+	AGENT_PROXY=$(OUT)/agent-proxy $(PYTHON) -m pytest test/system $(PYTEST)
+
+.PHONY: lint
+lint: all $(PB_C) $(PACKAGES)/lint ## Check layers, docs, format, static analysis; LINT="layers links" chooses
+	$(PYTHON) test/lint/run --program $(OUT)/agent-proxy $(LINT) -- -std=c11 $(CPPFLAGS) -I.
+
+.PHONY: format
+format: $(PACKAGES)/lint ## Lay out the C files by .clang-format
+	git ls-files 'proxy/*.[ch]' 'bench/*.[ch]' 'test/*.[ch]' | xargs clang-format -i
+
+.PHONY: docs
+docs: all ## Write docs/flags.md and docs/metrics.md from the program
+	$(PYTHON) test/tools/generate-docs $(OUT)/agent-proxy
+
+.PHONY: demo
+demo: all $(PACKAGES)/demo ## Show the main job on real parts; DEMO_SECONDS=20 ends by itself
+	@AGENT_PROXY=$(OUT)/agent-proxy $(PYTHON) test/demo/run
