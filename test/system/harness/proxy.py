@@ -21,8 +21,9 @@ class Proxy(Process):
     def __init__(self, gateway_url, *flags, tenant=TENANT, port=None):
         self._own_port = None if port else Port()
         self.address = ("127.0.0.1", (port or self._own_port).number)
+        # One worker, so that whatever waits does so in one queue; a later flag says otherwise.
         super().__init__([BINARY, f"--gateway.address={gateway_url}", f"--tenant={tenant}",
-                          "--http-address=%s:%d" % self.address, *flags])
+                          "--http-address=%s:%d" % self.address, "--workers=1", *flags])
         until(self._ready_or_ended, "the proxy is ready")
         assert self.running(), f"ended at start:\n{self.log}"
 

@@ -123,8 +123,8 @@ def field_fixed32(number, value):
 
 def literal_block(data):
     """A snappy block of literals only: nothing is compressed."""
-    out = varint(len(data))
-    for at in range(0, len(data), 60):
-        piece = data[at:at + 60]
-        out += bytes([(len(piece) - 1) << 2]) + piece
-    return out
+    pieces = [varint(len(data))]
+    for at in range(0, len(data), 65536):
+        piece = data[at:at + 65536]
+        pieces += [bytes([61 << 2]), struct.pack("<H", len(piece) - 1), piece]
+    return b"".join(pieces)
