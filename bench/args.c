@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <netdb.h>
-#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,4 +114,20 @@ void args_address(const char *text, struct sockaddr_in *address)
     }
     memcpy(address, found->ai_addr, sizeof *address);
     freeaddrinfo(found);
+}
+
+void args_url(const char *name, const char *text, struct args_url *url)
+{
+    if (text == NULL || strncmp(text, "http://", 7) != 0) {
+        args_fail("--%s=http://host:port/path is needed", name);
+    }
+    const char *start = text + 7;
+    size_t bytes = strcspn(start, "/");
+    if (bytes >= sizeof url->host) {
+        args_fail("--%s: the host is too long", name);
+    }
+    memcpy(url->host, start, bytes);
+    url->host[bytes] = '\0';
+    url->path = start[bytes] == '/' ? start + bytes : "/";
+    args_address(url->host, &url->address);
 }

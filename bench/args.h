@@ -2,6 +2,7 @@
 #ifndef BENCH_ARGS_H
 #define BENCH_ARGS_H
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -30,9 +31,20 @@ void args_parse(int argc, char *const *argv, const struct args_option *options, 
 /* End the program with exit code 2. */
 __attribute__((noreturn, format(printf, 1, 2))) void args_fail(const char *format, ...);
 
-struct sockaddr_in;
-
 /* Resolve "host:port" to an IPv4 address; ends the program with exit code 2 when it cannot. */
 void args_address(const char *text, struct sockaddr_in *address);
+
+#define ARGS_HOST_BYTES 256
+
+/* An http:// URL, taken apart. Owner: borrows the text that it came from. */
+struct args_url {
+    struct sockaddr_in address;
+    char host[ARGS_HOST_BYTES]; /* host:port, as for a Host header */
+    const char *path;           /* begins with '/' */
+};
+
+/* Shape: "http://host:port/path". Ends the program with exit code 2 when text (may be NULL) is
+ * none; name is the option's. */
+void args_url(const char *name, const char *text, struct args_url *url);
 
 #endif

@@ -7,10 +7,11 @@ BENCH_BASE := args bytes http poller samples
 $(BENCH)/%.o: CPPFLAGS += -I.
 
 $(BENCH)/loadgen: $(call bench_obj,loadgen load bodies body_template kubernetes histogram $(BENCH_BASE))
-	$(CC) $(LDFLAGS) -o $@ $^ -lsnappy
-
 $(BENCH)/sink: $(call bench_obj,sink gateway post store $(BENCH_BASE))
-	$(CC) $(LDFLAGS) -o $@ $^ -lsnappy
+$(BENCH)/floor: $(call bench_obj,floor args bytes http poller) $(call libs_of,wire)
+$(BENCH)/loadgen $(BENCH)/sink $(BENCH)/floor:
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lsnappy
 
 .PHONY: bench-tools
-bench-tools: $(BENCH)/loadgen $(BENCH)/sink ## Build the load generator, the sink and the floor
+bench-tools: $(BENCH)/loadgen $(BENCH)/sink $(BENCH)/floor ## Build the load generator, the sink and the floor

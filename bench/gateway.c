@@ -471,22 +471,6 @@ static void on_listener_ready(struct source *source, uint32_t events)
     }
 }
 
-static void listen_on(struct gateway *gateway)
-{
-    struct sockaddr_in *address = &gateway->settings.address;
-    socklen_t size = sizeof *address;
-    int one = 1;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    gateway->listener =
-        (struct source){.fd = fd, .on_ready = on_listener_ready, .context = gateway};
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
-        bind(fd, (const struct sockaddr *)address, size) != 0 || listen(fd, 4096) != 0 ||
-        getsockname(fd, (struct sockaddr *)address, &size) != 0) {
-        bench_die("cannot listen on port %u: %s", ntohs(address->sin_port), strerror(errno));
-    }
-    poller_watch(gateway->poller, &gateway->listener, EPOLLIN);
-}
-
 struct gateway *gateway_new(const struct gateway_settings *settings, struct poller *poller)
 {
     struct gateway *gateway = bench_alloc(1, sizeof *gateway);
@@ -496,7 +480,8 @@ struct gateway *gateway_new(const struct gateway_settings *settings, struct poll
     gateway->post.t0_ms = settings->t0_ms;
     gateway->post.step_ms = settings->step_ms;
     gateway->receive = bench_alloc(1, RECEIVE_BYTES);
-    listen_on(gateway);
+    gateway->listener = (struct source){.on_ready = on_listener_ready, .context = gateway};
+    poller_listen(poller, &gateway->listener, &gateway->settings.address);
     return gateway;
 }
 

@@ -286,7 +286,7 @@ static void sender_connect(struct sender *sender)
 {
     struct load *load = sender->load;
     int one = 1;
-    const struct sockaddr_in *address = &load->settings.address;
+    const struct sockaddr_in *address = &load->settings.url.address;
     load->counts.connects++;
     sender->state = SENDER_CONNECTING;
     sender->source.fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -425,7 +425,7 @@ static void prepare_head(struct load *load)
                  "POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: agent-proxy-loadgen\r\n"
                  "Content-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n"
                  "X-Prometheus-Remote-Write-Version: 0.1.0\r\n",
-                 settings->path, settings->host);
+                 settings->url.path, settings->url.host);
     for (size_t i = 0; i < settings->headers.count; i++) {
         bytes_printf(head, "%s\r\n", settings->headers.values[i]);
     }

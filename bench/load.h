@@ -14,15 +14,12 @@
 #include "bench/histogram.h"
 #include "bench/poller.h"
 
-#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 struct load_settings {
-    struct sockaddr_in address;
+    struct args_url url;
     struct args_list headers;
-    const char *host; /* as in the URL */
-    const char *path;
     struct bodies_settings bodies; /* its senders are the connections */
     uint64_t requests;             /* of each connection; 0: by time alone */
     uint64_t duration_us;          /* 0: by count alone */

@@ -25,19 +25,6 @@ struct raw_options {
     uint64_t retry_wait_ms_max;
 };
 
-static void parse_url(const char *url, struct load_settings *settings, struct bytes *host)
-{
-    if (url == NULL || strncmp(url, "http://", 7) != 0) {
-        args_fail("--url=http://host:port/path is needed");
-    }
-    const char *start = url + 7;
-    size_t bytes = strcspn(start, "/");
-    bytes_printf(host, "%.*s", (int)bytes, start);
-    settings->path = start[bytes] == '/' ? start + bytes : "/";
-    settings->host = (const char *)host->data;
-    args_address(settings->host, &settings->address);
-}
-
 static void check_settings(const struct load_settings *settings, const struct raw_options *raw)
 {
     if (strcmp(raw->shape, "kubernetes") != 0) {
@@ -65,7 +52,7 @@ static void check_settings(const struct load_settings *settings, const struct ra
     }
 }
 
-static void read_options(int argc, char **argv, struct load_settings *settings, struct bytes *host)
+static void read_options(int argc, char **argv, struct load_settings *settings)
 {
     struct raw_options raw = {
         .shape = "kubernetes", .timeout_ms = 30000, .retry_wait_ms_max = 5000};
@@ -106,7 +93,7 @@ static void read_options(int argc, char **argv, struct load_settings *settings, 
     settings->timeout_us = raw.timeout_ms * 1000;
     settings->retry_wait_us_max = raw.retry_wait_ms_max * 1000;
     check_settings(settings, &raw);
-    parse_url(raw.url, settings, host);
+    args_url("url", raw.url, &settings->url);
     if (raw.ack_log != NULL) {
         settings->ack_fd = open(raw.ack_log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
         if (settings->ack_fd < 0) {
@@ -195,8 +182,7 @@ static void on_signal(struct source *source, uint32_t events)
 int main(int argc, char **argv)
 {
     struct load_settings settings;
-    struct bytes host = {0};
-    read_options(argc, argv, &settings, &host);
+    read_options(argc, argv, &settings);
     struct poller poller;
     poller_init(&poller);
     struct load *load = load_new(&settings, &poller);
@@ -212,6 +198,5 @@ int main(int argc, char **argv)
     load_free(load);
     poller_close(&poller, &signals);
     poller_deinit(&poller);
-    bytes_free(&host);
     return status;
 }

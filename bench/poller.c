@@ -2,14 +2,17 @@
 #include "bench/poller.h"
 #include "bench/bytes.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -85,6 +88,28 @@ void poller_close(struct poller *poller, struct source *source)
     }
     source->fd = -1;
     source->events = 0;
+}
+
+void poller_nonblocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) {
+        bench_die("cannot make a descriptor non-blocking: %s", strerror(errno));
+    }
+}
+
+void poller_listen(struct poller *poller, struct source *source, struct sockaddr_in *address)
+{
+    socklen_t size = sizeof *address;
+    int one = 1;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
+        bind(fd, (const struct sockaddr *)address, size) != 0 || listen(fd, SOMAXCONN) != 0 ||
+        getsockname(fd, (struct sockaddr *)address, &size) != 0) {
+        bench_die("cannot listen on port %u: %s", ntohs(address->sin_port), strerror(errno));
+    }
+    source->fd = fd;
+    poller_watch(poller, source, EPOLLIN);
 }
 
 static void heap_put(struct poller *poller, size_t place, struct timer *timer)

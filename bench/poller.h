@@ -6,6 +6,7 @@
 #ifndef BENCH_POLLER_H
 #define BENCH_POLLER_H
 
+#include <netinet/in.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -53,6 +54,13 @@ void poller_watch(struct poller *poller, struct source *source, uint32_t events)
 
 /* Stop watching and close the descriptor; nothing when there is none. */
 void poller_close(struct poller *poller, struct source *source);
+
+/* Make a descriptor non-blocking. */
+void poller_nonblocking(int fd);
+
+/* Listen on address, whose port is filled in when it was 0, and watch for connections. Ends the
+ * program with exit code 1 when it cannot. */
+void poller_listen(struct poller *poller, struct source *source, struct sockaddr_in *address);
 
 /* Set or move a timer. */
 void poller_set(struct poller *poller, struct timer *timer, uint64_t at_us);
