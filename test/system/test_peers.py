@@ -69,7 +69,7 @@ def floats(sender, time_ms, number):
     last = number == ROUNDS - 1
     return [wire.series("value", sender + number / 4, start_ms=time_ms, sender=str(sender),
                         of=str(n)) for n in range(20)] + \
-           [wire.series("ends", wire.STALE if last else 1e-9 * number, start_ms=time_ms,
+           [wire.series("ends", wire.STALE if last else number / 8, start_ms=time_ms,
                         sender=str(sender))]
 
 
@@ -150,22 +150,21 @@ def test_victoriametrics_stores_what_was_sent(start_proxy, start_peer):
 
 
 def test_one_sender_with_bad_data_costs_the_others_nothing(start_proxy, start_peer):
-    """Prometheus rolls a whole request back for one series that it does not take."""
+    """Prometheus rolls a whole request back for one sample that is out of order."""
     host = start_peer(Prometheus)
     proxy = start_proxy(host, *AS_PEER)
     now_ms = wire.now_ms()
-    unsorted = wire.types.TimeSeries()
-    unsorted.labels.add(name="__name__", value="9 is not a name")
-    unsorted.samples.add(value=1.0, timestamp=now_ms)
+    newest = wire.series("bad", 1.0, start_ms=now_ms)
+    assert proxy.write(wire.body(newest)).status == 204
+    older = wire.series("bad", 2.0, start_ms=now_ms - 60_000)
     good = [wire.series(f"good_{n}", 1.0, start_ms=now_ms) for n in range(4)]
 
-    bodies = [wire.body(good[0]), wire.body(good[1]), wire.body(unsorted), wire.body(good[2]),
-              wire.body(good[3])]
+    bodies = [wire.body(one) for one in (good[0], good[1], older, good[2], good[3])]
     responses = results([in_background(proxy.write, body) for body in bodies])
 
     assert [response.status for response in responses] == [204, 204, 400, 204, 204]
-    assert "metric name" in responses[2].text
-    assert host.stored(now_ms, now_ms) == floats_by_labels(good)
+    assert "out of order" in responses[2].text
+    assert host.stored(now_ms - 100_000, now_ms) == floats_by_labels([newest, *good])
 
 
 MEMBER_CONFIG = """
