@@ -22,6 +22,9 @@ enum wire_type {
     WIRE_32BIT = 5
 };
 
+#define TAG_LENGTH(number) ((number) << 3 | WIRE_LENGTH)
+#define TAG_64BIT(number)  ((number) << 3 | WIRE_64BIT)
+
 enum field_kind {
     FIELD_UNKNOWN, /* of any wire type; skipped */
     FIELD_VARINT,
@@ -237,40 +240,72 @@ static int take_length(const struct scan *scan, struct span *span, const uint8_t
     return 0;
 }
 
-/* Skip labels and float samples as every known sender encodes them; stop at the first thing that
- * is not exactly that. A label: 0a len, 0a len name, 12 len value, one-byte lengths that add up.
- * A sample: 12 len, 09 and 8 bytes of value (absent if 0), 10 and 6 bytes of timestamp, which
- * covers the years 1971 to 2109. Returns the position; counts samples. */
-static inline const uint8_t *skip_usual(const uint8_t *at, const uint8_t *end, uint64_t *samples)
+/* The size of the label at the start of left bytes if it is encoded as every known sender does it:
+ * its own tag and length, name and value in this order, nothing else, lengths that add up. Else 0.
+ * Shape: the name up to 127 bytes; the label up to 16383, beyond which it is no usual one. */
+static inline size_t usual_label(const uint8_t *at, size_t left)
 {
-    while (end - at >= 6) {
-        size_t bytes = at[1];
-        if (at[0] != 0x0a || bytes < 4 || bytes > 0x7f || bytes > (size_t)(end - at) - 2 ||
-            at[2] != 0x0a || at[3] > bytes - 4 || at[4 + at[3]] != 0x12 ||
-            at[5 + at[3]] != bytes - 4 - at[3]) {
-            break;
-        }
-        at += 2 + bytes;
+    if (left < 6 || at[0] != TAG_LENGTH(1)) {
+        return 0;
     }
-    /* The last 8 bytes of such a sample, little-endian: any byte, the tag 10, five bytes with and
-     * one without a continuation bit. */
+    size_t bytes = at[1]; /* of the label after its length; one byte of length */
+    const uint8_t *name = at + 2;
+    if (bytes <= 0x7f) {
+        if (bytes < 4 || bytes > left - 2 || name[0] != TAG_LENGTH(1) || name[1] > bytes - 4) {
+            return 0;
+        }
+        const uint8_t *value = name + 2 + name[1];
+        return value[0] == TAG_LENGTH(2) && value[1] == bytes - 4 - name[1] ? 2 + bytes : 0;
+    }
+    bytes = (bytes & 0x7f) | (size_t)at[2] << 7; /* two bytes of length */
+    name = at + 3;
+    if (at[2] > 0x7f || bytes < 5 || bytes > left - 3 || name[0] != TAG_LENGTH(1) ||
+        name[1] > 0x7f || name[1] > bytes - 5) {
+        return 0;
+    }
+    const uint8_t *value = name + 2 + name[1];
+    bool short_value = value[1] <= 0x7f;
+    size_t value_bytes = short_value ? value[1] : (value[1] & 0x7fu) | (size_t)value[2] << 7;
+    size_t head_bytes = short_value ? 4 : 5;
+    return value[0] == TAG_LENGTH(2) && (short_value || value[2] <= 0x7f) &&
+                   head_bytes + name[1] + value_bytes == bytes
+               ? 3 + bytes
+               : 0;
+}
+
+/* The size of the float sample at the start of left bytes if it is encoded the usual way: a value
+ * (absent if it is 0) and a timestamp of 6 bytes, which covers the years 1971 to 2109. Else 0. */
+static inline size_t usual_sample(const uint8_t *at, size_t left)
+{
+    /* The last 8 bytes, as a little-endian number: any byte, the timestamp's tag, five bytes with
+     * and one without a continuation bit. */
     const uint64_t mask = UINT64_C(0x808080808080ff00);
     const uint64_t usual = UINT64_C(0x0080808080801000);
-    while (end - at >= 9) {
-        size_t bytes = 2 + (size_t)at[1];
-        bool with_value = bytes == 18 && end - at >= 18 && at[2] == 0x09;
-        if (at[0] != 0x12 || !(with_value || bytes == 9)) {
-            break;
-        }
-        uint64_t tail;
-        memcpy(&tail, at + bytes - 8, sizeof(tail));
-        if ((le64toh(tail) & mask) != usual) {
-            break;
-        }
-        at += bytes;
-        *samples += 1;
+    if (left < 9 || at[0] != TAG_LENGTH(2)) {
+        return 0;
     }
-    return at;
+    size_t bytes = 2 + (size_t)at[1];
+    bool with_value = bytes == 18 && left >= 18 && at[2] == TAG_64BIT(1);
+    if (!with_value && bytes != 9) {
+        return 0;
+    }
+    uint64_t tail;
+    memcpy(&tail, at + bytes - 8, sizeof(tail));
+    return (le64toh(tail) & mask) == usual ? bytes : 0;
+}
+
+/* Skip the usual labels of a series, then its usual samples; stop at the first thing that is not
+ * exactly that. */
+static inline void skip_usual(struct scan *scan, struct span *span)
+{
+    size_t bytes = 0;
+    while ((bytes = usual_label(span->at, left(span))) > 0) {
+        span->at += bytes;
+    }
+    while ((bytes = usual_sample(span->at, left(span))) > 0) {
+        span->at += bytes;
+        scan->counts[COUNT_SAMPLES]++;
+    }
 }
 
 static int scan_message(struct scan *scan, const struct shape *shape, struct span span);
@@ -363,7 +398,7 @@ static int scan_message(struct scan *scan, const struct shape *shape, struct spa
     scan->counts[shape->counter]++;
     while (span.at < span.end) {
         if (shape == &series_shape) {
-            span.at = skip_usual(span.at, span.end, &scan->counts[COUNT_SAMPLES]);
+            skip_usual(scan, &span);
             if (span.at == span.end) {
                 break;
             }
