@@ -40,6 +40,16 @@ def raw(data, keep=False):
     return play
 
 
+def delayed(play, delay_s):
+    """The play, later: the time that a gateway takes."""
+
+    def play_later(connection):
+        time.sleep(delay_s)
+        return play(connection)
+
+    return play_later
+
+
 def close(connection):
     """The end, in order and without a word."""
     return False
