@@ -1,0 +1,212 @@
+/* Listening sockets: addresses, ports, and who may share one. */
+#include "io/listener.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "peer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool has_ipv6(void)
+{
+    struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    int fd = socket(AF_INET6, SOCK_STREAM, 0);
+    bool bound = fd >= 0 && bind(fd, (const struct sockaddr *)&address, sizeof(address)) == 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return bound;
+}
+
+/* Open on a free port, and hold the port and the address against each other. */
+static int open_free(const char *host, const char *shown, bool shared, uint16_t *port)
+{
+    char address[LISTENER_ADDRESS_BYTES];
+    int fd = listener_open(host, 0, shared, address);
+    assert_true(fd >= 0);
+    *port = listener_port(fd);
+    assert_int_not_equal(*port, 0);
+    char expected[LISTENER_ADDRESS_BYTES];
+    snprintf(expected, sizeof(expected), "%s:%u", shown, (unsigned)*port);
+    assert_string_equal(address, expected);
+    return fd;
+}
+
+static void test_takes_connections(void **state)
+{
+    (void)state;
+    uint16_t port;
+    int fd = open_free("127.0.0.1", "127.0.0.1", false, &port);
+    struct peer peer;
+    peer_connect(&peer, port);
+    int accepted = accept(fd, NULL, NULL);
+    assert_true(accepted >= 0);
+    close(accepted);
+    peer_close(&peer);
+    close(fd);
+}
+
+static void test_never_blocks_and_is_not_inherited(void **state)
+{
+    (void)state;
+    uint16_t port;
+    int fd = open_free("127.0.0.1", "127.0.0.1", false, &port);
+    assert_int_equal(accept(fd, NULL, NULL), -1);
+    assert_int_equal(errno, EAGAIN);
+    assert_true((fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
+    close(fd);
+}
+
+static void test_ipv6_is_shown_in_brackets(void **state)
+{
+    (void)state;
+    if (!has_ipv6()) {
+        skip();
+    }
+    uint16_t port;
+    close(open_free("::1", "[::1]", false, &port));
+}
+
+static void test_no_host_is_every_address(void **state)
+{
+    (void)state;
+    uint16_t port;
+    int fd = open_free("", has_ipv6() ? "[::]" : "0.0.0.0", false, &port);
+    struct peer peer;
+    peer_connect(&peer, port); /* over IPv4, whatever the socket is */
+    peer_close(&peer);
+    close(fd);
+}
+
+static void test_a_name_is_resolved(void **state)
+{
+    (void)state;
+    char address[LISTENER_ADDRESS_BYTES];
+    int fd = listener_open("localhost", 0, false, address);
+    assert_true(fd >= 0);
+    assert_int_not_equal(listener_port(fd), 0);
+    close(fd);
+}
+
+static void test_the_port_asked_for_is_bound(void **state)
+{
+    (void)state;
+    uint16_t port;
+    char address[LISTENER_ADDRESS_BYTES];
+    close(open_free("127.0.0.1", "127.0.0.1", false, &port));
+    int fd = listener_open("127.0.0.1", port, false, address);
+    assert_true(fd >= 0);
+    assert_int_equal(listener_port(fd), port);
+    close(fd);
+}
+
+/* A program that is restarted gets its port although old connections still linger on it. */
+static void test_a_port_with_old_connections_is_free(void **state)
+{
+    (void)state;
+    uint16_t port;
+    char address[LISTENER_ADDRESS_BYTES];
+    int fd = open_free("127.0.0.1", "127.0.0.1", false, &port);
+    struct peer peer;
+    peer_connect(&peer, port);
+    int accepted = accept(fd, NULL, NULL);
+    close(accepted); /* the side that closes first is the one that lingers */
+    peer_close(&peer);
+    close(fd);
+    fd = listener_open("127.0.0.1", port, false, address);
+    assert_true(fd >= 0);
+    close(fd);
+}
+
+static void test_a_held_port_is_refused(void **state)
+{
+    (void)state;
+
+    static const struct {
+        bool held;
+        bool asked;
+    } cases[] = {{false, false}, {false, true}, {true, false}};
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        uint16_t port;
+        char address[LISTENER_ADDRESS_BYTES] = "untouched";
+        int fd = open_free("127.0.0.1", "127.0.0.1", cases[i].held, &port);
+        assert_int_equal(listener_open("127.0.0.1", port, cases[i].asked, address), -EADDRINUSE);
+        assert_string_equal(address, "untouched");
+        close(fd);
+    }
+}
+
+static void test_a_held_port_is_refused_on_every_address(void **state)
+{
+    (void)state;
+    uint16_t port;
+    char address[LISTENER_ADDRESS_BYTES];
+    int fd = open_free("", has_ipv6() ? "[::]" : "0.0.0.0", false, &port);
+    assert_int_equal(listener_open("", port, false, address), -EADDRINUSE);
+    close(fd);
+}
+
+static void test_workers_share_a_port(void **state)
+{
+    (void)state;
+
+    enum { WORKERS = 3 };
+
+    int fds[WORKERS];
+    uint16_t port;
+    char address[LISTENER_ADDRESS_BYTES];
+    fds[0] = open_free("127.0.0.1", "127.0.0.1", true, &port);
+    for (size_t i = 1; i < WORKERS; i++) {
+        fds[i] = listener_open("127.0.0.1", port, true, address);
+        assert_true(fds[i] >= 0);
+        assert_int_equal(listener_port(fds[i]), port);
+    }
+    for (size_t i = 0; i < WORKERS; i++) {
+        close(fds[i]);
+    }
+}
+
+static void test_addresses_that_are_not_ours_are_refused(void **state)
+{
+    (void)state;
+    /* Of a documentation range, not a name, not even the shape of one. */
+    static const char *const hosts[] = {"192.0.2.1", "a..b", "[::1]"};
+
+    for (size_t i = 0; i < COUNT(hosts); i++) {
+        char address[LISTENER_ADDRESS_BYTES] = "untouched";
+        assert_int_equal(listener_open(hosts[i], 0, false, address), -EADDRNOTAVAIL);
+        assert_string_equal(address, "untouched");
+    }
+}
+
+static void test_port_of_what_is_not_bound(void **state)
+{
+    (void)state;
+    assert_int_equal(listener_port(-1), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_takes_connections),
+        cmocka_unit_test(test_never_blocks_and_is_not_inherited),
+        cmocka_unit_test(test_ipv6_is_shown_in_brackets),
+        cmocka_unit_test(test_no_host_is_every_address),
+        cmocka_unit_test(test_a_name_is_resolved),
+        cmocka_unit_test(test_the_port_asked_for_is_bound),
+        cmocka_unit_test(test_a_port_with_old_connections_is_free),
+        cmocka_unit_test(test_a_held_port_is_refused),
+        cmocka_unit_test(test_a_held_port_is_refused_on_every_address),
+        cmocka_unit_test(test_workers_share_a_port),
+        cmocka_unit_test(test_addresses_that_are_not_ours_are_refused),
+        cmocka_unit_test(test_port_of_what_is_not_bound),
+    };
+    return cmocka_run_group_tests_name("io/listener", tests, NULL, NULL);
+}
