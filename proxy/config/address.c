@@ -192,14 +192,18 @@ static bool address_parse_port(const struct address_parts *parts, uint32_t min, 
 
 const char *address_parse_listen(const char *text, struct address_listen *listen)
 {
+    static const char no_port[] = "has no port; the form is host:port or :port";
     struct address_parts parts;
     uint16_t port = 0;
+    if (strchr(text, ':') == NULL) { /* told first: what is there may be a port alone */
+        return no_port;
+    }
     const char *reason = address_parse_authority(text, strlen(text), &parts);
     if (reason != NULL) {
         return reason;
     }
     if (parts.port == NULL) {
-        return "has no port; the form is host:port or :port";
+        return no_port;
     }
     if (!address_parse_port(&parts, 0, &port)) {
         return "has a port that is not a number from 0 to 65535";

@@ -295,12 +295,14 @@ static volatile sig_atomic_t ticks = 0;
 static void on_tick(int signal_number)
 {
     char sink[4096];
+    int saved_errno = errno;
     (void)signal_number;
     ticks++;
     if (ticks == 2) {
         while (read(drain_fd, sink, sizeof(sink)) > 0) {
         }
     }
+    errno = saved_errno;
 }
 
 static void test_interrupted_write_is_repeated(void **state)
