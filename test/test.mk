@@ -12,7 +12,7 @@ COMPILERS := $(PACKAGES)/build $(if $(findstring clang,$(CC)),$(PACKAGES)/clang)
 $(PB_C) $(SRC:%.c=$(OUT)/%.o): | $(COMPILERS)
 $(UNIT) $(UNIT:$(OUT)/unit/%=$(OUT)/test/unit/%.o): | $(COMPILERS) $(PACKAGES)/unit
 
-RUN_TESTS = +$(PYTHON) test/tools/run-tests --make '$(MAKE) CC=$(CC)' --variant $(BUILD) --out $(OUT)
+RUN_TESTS = @+$(PYTHON) test/tools/run-tests --make '$(MAKE) CC=$(CC)' --variant $(BUILD) --out $(OUT)
 
 .PHONY: test
 test: $(addprefix $(PACKAGES)/,build unit test lint demo bench clang) ## Run all tests; TESTS="unit lint" chooses parts
@@ -26,8 +26,8 @@ system: all $(PACKAGES)/test ## Run the system tests; PYTEST="-k name" chooses
 	AGENT_PROXY=$(OUT)/agent-proxy $(PYTHON) -m pytest test/system $(PYTEST)
 
 .PHONY: lint
-lint: all $(PB_C) $(PACKAGES)/lint ## Check layers, docs, format, static analysis; LINT="layers links" chooses
-	$(PYTHON) test/lint/run --program $(OUT)/agent-proxy $(LINT) -- -std=c11 $(CPPFLAGS) -I.
+lint: all $(PB_C) $(PACKAGES)/lint ## Check layers, docs, format, static analysis; CHECKS="layers links" chooses
+	$(PYTHON) test/lint/run --program $(OUT)/agent-proxy $(CHECKS) -- -std=c11 $(CPPFLAGS) -I.
 
 .PHONY: format
 format: $(PACKAGES)/lint ## Lay out the C files by .clang-format

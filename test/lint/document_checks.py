@@ -11,7 +11,7 @@ from tree import line_of
 
 # Each pattern is written so that it does not match itself.
 MACHINE_SPECIFIC = re.compile(
-    r"/wor[k]/|\.\./share[d]\b|/home/[a-z]\w*|/User[s]/\w|/mnt/[a-z]\w*|[A-Z]:\\User[s]")
+    r"/wor[k]/|\.\./share[d]\b|/home/[a-z]\w*|/User[s]/\w|[A-Z]:\\User[s]")
 BINARY = (".bin", ".snappy", ".png", ".gz", ".pb")
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`[^`\n]*`")
