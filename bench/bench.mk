@@ -15,3 +15,11 @@ $(BENCH)/loadgen $(BENCH)/sink $(BENCH)/floor:
 
 .PHONY: bench-tools
 bench-tools: $(BENCH)/loadgen $(BENCH)/sink $(BENCH)/floor ## Build the load generator, the sink and the floor
+
+.PHONY: bench-smoke
+bench-smoke: bench-tools ## Check the tools of bench/ against each other, under a minute
+	$(Q)$(PYTHON) bench/smoke.py $(OUT)
+
+.PHONY: bench
+bench: all bench-tools ## Measure the proxy beside its peers (bench/install-peers gets them)
+	$(Q)$(PYTHON) bench/compare --build=$(OUT)

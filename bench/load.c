@@ -476,7 +476,8 @@ void load_start(struct load *load)
     if (load->settings.deadline_us > 0) {
         poller_set(load->poller, &load->deadline, load->start_us + load->settings.deadline_us);
     }
-    if (load->settings.duration_us > 0) {
+    /* In an open loop all that is due before the end is sent, however late that may be. */
+    if (load->settings.duration_us > 0 && load->settings.rate <= 0) {
         poller_set(load->poller, &load->end, load->start_us + load->settings.duration_us);
     }
     for (uint64_t i = 0; i < load->settings.bodies.senders; i++) {
