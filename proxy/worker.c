@@ -2,6 +2,7 @@
  *
  *   loop_wait       the only call that blocks
  *   upstream_run    the gateway's answers come in: batches are settled
+ *   reads_tick      the gateway's answers to queries are handed on
  *   server_run      replies leave, requests come in, are decoded and join the open batch
  *   batcher_tick    batches are sent
  *   upstream_flush  their first bytes go out
@@ -14,6 +15,7 @@
 #include "flow/batcher.h"
 #include "flow/context.h"
 #include "flow/intake.h"
+#include "flow/reads.h"
 #include "io/loop.h"
 #include "io/server.h"
 #include "io/upstream.h"
@@ -42,6 +44,7 @@ struct worker {
     struct upstream *upstream;
     struct batcher *batcher;
     struct intake *intake;
+    struct reads *reads;
     struct admin *admin;
     pthread_t thread;
     atomic_bool stop;
@@ -75,9 +78,11 @@ static struct upstream *make_upstream(struct worker *worker)
             &(struct upstream_settings){.log = worker->settings.log,
                                         .write_url = url,
                                         .write_headers = headers,
+                                        .read_url = config->gateway_read_address.text,
                                         .connect_timeout_us = CONNECT_TIMEOUT_US,
-                                        .timeout_us = config->gateway_timeout_us,
-                                        .calls_max = (size_t)config->gateway_max_inflight},
+                                        .write_timeout_us = config->gateway_timeout_us,
+                                        .connections_max = (size_t)(config->gateway_max_inflight +
+                                                                    config->reads_max_inflight)},
             worker->loop);
     }
     free(url);
@@ -101,6 +106,9 @@ static struct server *make_server(struct worker *worker)
         .metrics = worker->settings.metrics,
         .drain_bytes_max = 2 * config->limits_body_bytes,
     };
+    for (int id = ROUTE_READ_QUERY; id <= ROUTE_OTLP; id++) {
+        settings.handlers[id] = reads_handler(worker->reads);
+    }
     int listen_fd = worker->settings.listen_fd;
     worker->settings.listen_fd = -1;
     return server_new(&settings, worker->loop, listen_fd);
@@ -112,6 +120,7 @@ static bool make(struct worker *worker)
            (worker->upstream = make_upstream(worker)) != NULL &&
            (worker->batcher = batcher_new(&worker->context, worker->upstream)) != NULL &&
            (worker->intake = intake_new(&worker->context, worker->batcher)) != NULL &&
+           (worker->reads = reads_new(&worker->context, worker->upstream)) != NULL &&
            (worker->admin = admin_new(&worker->context, worker->settings.shared)) != NULL &&
            (worker->server = make_server(worker)) != NULL;
 }
@@ -144,6 +153,7 @@ void worker_free(struct worker *worker)
     /* The server first: its last exchanges still tell intake of their end. */
     server_free(worker->server);
     admin_free(worker->admin);
+    reads_free(worker->reads);
     intake_free(worker->intake);
     batcher_free(worker->batcher);
     upstream_free(worker->upstream);
@@ -163,8 +173,10 @@ static void turn(struct worker *worker, uint64_t until_us)
     uint64_t deadline_us = earlier(until_us, upstream_deadline_us(worker->upstream));
     deadline_us = earlier(deadline_us, server_deadline_us(worker->server));
     deadline_us = earlier(deadline_us, batcher_deadline_us(worker->batcher));
+    deadline_us = earlier(deadline_us, reads_deadline_us(worker->reads));
     loop_wait(worker->loop, deadline_us);
     upstream_run(worker->upstream);
+    reads_tick(worker->reads);
     server_run(worker->server);
     batcher_tick(worker->batcher);
     upstream_flush(worker->upstream);
@@ -191,9 +203,10 @@ static void wind_down(struct worker *worker)
             quiet_us = earlier(clock_now_us() + QUIET_US, grace_us);
         }
     }
-    log_warn(worker->settings.log, "grace period is over, senders that wait are told to try again",
+    log_warn(worker->settings.log, "grace period is over, all that waits is told to try again",
              log_u64("active", server_active(worker->server)));
     batcher_cancel(worker->batcher);
+    reads_cancel(worker->reads);
     uint64_t flush_us = clock_now_us() + FLUSH_US;
     while (!settled(worker) && clock_now_us() < flush_us) {
         turn(worker, flush_us);

@@ -10,21 +10,29 @@
 #include <stdint.h>
 
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
+
 enum log_format { LOG_FORMAT_LOGFMT, LOG_FORMAT_JSON };
 
 /* Where and how lines are written. Owner: main, on its stack; outlives every thread; constant. */
 struct log {
     int fd;
-    enum log_level level;   /* lines below it are dropped */
+    enum log_level level; /* lines below it are dropped */
     enum log_format format;
 };
 
-enum log_field_type { LOG_FIELD_END, LOG_FIELD_BYTES, LOG_FIELD_U64, LOG_FIELD_F64, LOG_FIELD_BOOL };
+enum log_field_type {
+    LOG_FIELD_END,
+    LOG_FIELD_BYTES,
+    LOG_FIELD_U64,
+    LOG_FIELD_F64,
+    LOG_FIELD_BOOL
+};
 
 struct log_field {
     const char *key;
     enum log_field_type type;
     size_t bytes;
+
     union {
         const char *text;
         uint64_t u64;
@@ -68,10 +76,10 @@ static inline struct log_field log_end(void)
  * a line that cannot be written is lost. Use the macros below. */
 void log_write(const struct log *log, enum log_level level, const struct log_field *fields);
 
-#define LOG_FIELDS_(message, ...)                                                                  \
-    (const struct log_field[])                                                                     \
-    {                                                                                              \
-        log_str("msg", message), __VA_ARGS__                                                       \
+#define LOG_FIELDS_(message, ...)            \
+    (const struct log_field[])               \
+    {                                        \
+        log_str("msg", message), __VA_ARGS__ \
     }
 #define log_debug(log, ...) log_write((log), LOG_LEVEL_DEBUG, LOG_FIELDS_(__VA_ARGS__, log_end()))
 #define log_info(log, ...)  log_write((log), LOG_LEVEL_INFO, LOG_FIELDS_(__VA_ARGS__, log_end()))

@@ -12,6 +12,30 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+/* The routes of reads, in the order of enum route_id, and their counters by status class. */
+#define METRICS_READ_ROUTES(X, Y)              \
+    X(Y, QUERY, "query")                       \
+    X(Y, QUERY_RANGE, "query_range")           \
+    X(Y, SERIES, "series")                     \
+    X(Y, LABELS, "labels")                     \
+    X(Y, LABEL_VALUES, "label_values")         \
+    X(Y, QUERY_EXEMPLARS, "query_exemplars")   \
+    X(Y, FORMAT_QUERY, "format_query")         \
+    X(Y, PARSE_QUERY, "parse_query")           \
+    X(Y, RULES, "rules")                       \
+    X(Y, ALERTS, "alerts")                     \
+    X(Y, METADATA, "metadata")                 \
+    X(Y, TARGETS, "targets")                   \
+    X(Y, TARGETS_METADATA, "targets_metadata") \
+    X(Y, BUILDINFO, "buildinfo")               \
+    X(Y, OTLP, "otlp")
+#define METRICS_READ_ROUTE_(X, ID, route)                                                       \
+    X(READ_##ID##_2XX, "agent_proxy_read_requests_total", "route=\"" route "\",status=\"2xx\"", \
+      "Reads answered, by route and by the class of the status that the client heard.")         \
+    X(READ_##ID##_4XX, "agent_proxy_read_requests_total", "route=\"" route "\",status=\"4xx\"", \
+      "")                                                                                       \
+    X(READ_##ID##_5XX, "agent_proxy_read_requests_total", "route=\"" route "\",status=\"5xx\"", "")
+
 /* X(ID, name, labels, help): a counter. Rows of one name stand together; the first one's help is
  * printed. */
 #define METRICS_COUNTERS(X)                                                                        \
@@ -62,53 +86,69 @@
       "Batches that the gateway refused and that were sent again in parts.")                       \
     X(MISCONFIGURED, "agent_proxy_gateway_misconfigured_total", "",                                \
       "Answers of the gateway that speak of the proxy's configuration (401, 403, 404, 405, 3xx).") \
+    METRICS_READ_ROUTES(METRICS_READ_ROUTE_, X)                                                    \
+    X(READ_BYTES, "agent_proxy_read_answer_bytes_total", "",                                       \
+      "Bytes of the gateway's answers to reads that were passed on to clients.")                   \
+    X(READS_CANCELLED, "agent_proxy_read_requests_cancelled_total", "",                            \
+      "Reads whose client was gone before its answer was whole.")                                  \
     X(CONNECTIONS_ACCEPTED, "agent_proxy_connections_accepted_total", "",                          \
       "Connections accepted by the listener.")
 
 /* X(ID, name, labels, help): a gauge, summed over workers. */
-#define METRICS_GAUGES(X)                                                                          \
-    X(CONNECTIONS, "agent_proxy_connections", "", "Connections open at the listener.")             \
-    X(WRITES_WAITING, "agent_proxy_write_requests_waiting", "",                                    \
-      "Remote-write requests that wait for the gateway's answer, queued or sent.")                 \
-    X(BATCHES_IN_FLIGHT, "agent_proxy_gateway_requests_in_flight", "",                             \
+#define METRICS_GAUGES(X)                                                              \
+    X(CONNECTIONS, "agent_proxy_connections", "", "Connections open at the listener.") \
+    X(WRITES_WAITING, "agent_proxy_write_requests_waiting", "",                        \
+      "Remote-write requests that wait for the gateway's answer, queued or sent.")     \
+    X(READS_IN_FLIGHT, "agent_proxy_read_requests_in_flight", "",                      \
+      "Reads that are at the gateway.")                                                \
+    X(BATCHES_IN_FLIGHT, "agent_proxy_gateway_requests_in_flight", "",                 \
       "Write requests at the gateway that are not answered yet.")
 
 /* X(ID, name, labels, help, scale, bounds...): a histogram. The value observed is an integer; a
  * bound or sum is printed as value / scale (1e6 prints microseconds as seconds). */
-#define METRICS_HISTOGRAMS(X)                                                                      \
-    X(BATCH_REQUESTS, "agent_proxy_batch_requests", "",                                            \
-      "Requests joined into one batch.", 1, 1, 2, 4, 8, 16, 32, 64, 128, 256)                      \
-    X(BATCH_BYTES, "agent_proxy_batch_bytes", "", "Compressed bytes of a batch.", 1, 1024, 4096,   \
-      16384, 65536, 262144, 1048576, 4194304, 33554432)                                            \
-    X(GATEWAY_SECONDS, "agent_proxy_gateway_request_duration_seconds", "",                         \
-      "Time from sending a batch to the gateway's whole answer or its failure.", 1000000, 1000,    \
-      2500, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000, 2500000, 5000000,          \
-      10000000, 25000000)                                                                          \
-    X(WRITE_SECONDS, "agent_proxy_write_request_duration_seconds", "",                             \
-      "Time from a remote-write request's headers to its answer.", 1000000, 1000, 2500, 5000,      \
+#define METRICS_HISTOGRAMS(X)                                                                     \
+    X(BATCH_REQUESTS, "agent_proxy_batch_requests", "", "Requests joined into one batch.", 1, 1,  \
+      2, 4, 8, 16, 32, 64, 128, 256)                                                              \
+    X(BATCH_BYTES, "agent_proxy_batch_bytes", "", "Compressed bytes of a batch.", 1, 1024, 4096,  \
+      16384, 65536, 262144, 1048576, 4194304, 33554432)                                           \
+    X(GATEWAY_SECONDS, "agent_proxy_gateway_request_duration_seconds", "",                        \
+      "Time from sending a batch to the gateway's whole answer or its failure.", 1000000, 1000,   \
+      2500, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000, 2500000, 5000000,         \
+      10000000, 25000000)                                                                         \
+    X(READ_FIRST_SECONDS, "agent_proxy_read_first_byte_duration_seconds", "",                     \
+      "Time from a read's request line to the head of its answer.", 1000000, 1000, 2500, 5000,    \
+      10000, 25000, 50000, 100000, 250000, 500000, 1000000, 2500000, 5000000, 10000000, 30000000) \
+    X(READ_LAST_SECONDS, "agent_proxy_read_request_duration_seconds", "",                         \
+      "Time from a read's request line to the end of its answer.", 1000000, 1000, 2500, 5000,     \
+      10000, 25000, 50000, 100000, 250000, 500000, 1000000, 2500000, 5000000, 10000000, 30000000) \
+    X(WRITE_SECONDS, "agent_proxy_write_request_duration_seconds", "",                            \
+      "Time from a remote-write request's headers to its answer.", 1000000, 1000, 2500, 5000,     \
       10000, 25000, 50000, 100000, 250000, 500000, 1000000, 2500000, 5000000, 10000000, 25000000)
 
 #define METRICS_BUCKETS_MAX 16
 
 enum metric_counter {
+
 #define X(id, name, labels, help) METRIC_##id,
     METRICS_COUNTERS(X)
 #undef X
-    METRIC_COUNTERS
+        METRIC_COUNTERS
 };
 
 enum metric_gauge {
+
 #define X(id, name, labels, help) METRIC_##id,
     METRICS_GAUGES(X)
 #undef X
-    METRIC_GAUGES
+        METRIC_GAUGES
 };
 
 enum metric_histogram {
+
 #define X(id, name, labels, help, ...) METRIC_##id,
     METRICS_HISTOGRAMS(X)
 #undef X
-    METRIC_HISTOGRAMS
+        METRIC_HISTOGRAMS
 };
 
 struct metrics_histogram {
@@ -134,6 +174,14 @@ static inline void metrics_gauge_add(struct metrics *metrics, enum metric_gauge 
 {
     int64_t old = atomic_load_explicit(&metrics->gauges[id], memory_order_relaxed);
     atomic_store_explicit(&metrics->gauges[id], old + amount, memory_order_relaxed);
+}
+
+enum metrics_status { METRICS_STATUS_2XX, METRICS_STATUS_4XX, METRICS_STATUS_5XX };
+
+/* The counter of a read: route counted from the first of METRICS_READ_ROUTES. */
+static inline enum metric_counter metrics_read_counter(unsigned route, enum metrics_status status)
+{
+    return (enum metric_counter)((unsigned)METRIC_READ_QUERY_2XX + route * 3 + (unsigned)status);
 }
 
 void metrics_observe(struct metrics *metrics, enum metric_histogram id, uint64_t value);

@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -21,9 +22,12 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
+enum config_prefix { CONFIG_PREFIX_AUTO, CONFIG_PREFIX_ON, CONFIG_PREFIX_OFF };
+
 /* What the table fills: the settings and the flags that ask for something else than to run. */
 struct config_command {
     struct config config;
+    enum config_prefix read_prefix;
     bool help;
     bool version;
 };
@@ -113,6 +117,52 @@ static const char *config_set_gateway_address(void *settings, const char *text)
     return reason;
 }
 
+static const char *config_set_gateway_read_address(void *settings, const char *text)
+{
+    struct config_command *command = settings;
+    struct config_url url;
+    const char *reason = address_parse_url(text, &url);
+    if (reason == NULL) {
+        free(command->config.gateway_read_address.text);
+        command->config.gateway_read_address = url;
+    }
+    return reason;
+}
+
+static const char *config_set_read_path_prefix(void *settings, const char *text)
+{
+    static const char *const words[] = {
+        [CONFIG_PREFIX_AUTO] = "auto", [CONFIG_PREFIX_ON] = "true", [CONFIG_PREFIX_OFF] = "false"};
+    struct config_command *command = settings;
+    for (unsigned i = 0; i < COUNT(words); i++) {
+        if (strcmp(text, words[i]) == 0) {
+            command->read_prefix = (enum config_prefix)i;
+            return NULL;
+        }
+    }
+    return "is not one of auto, true, false";
+}
+
+/* What is as another flag unless given. Errors: -ENOMEM. */
+static int config_complete(struct config_command *command)
+{
+    struct config *config = &command->config;
+    config->gateway_read_path_prefix = command->read_prefix == CONFIG_PREFIX_AUTO
+                                           ? config->tenant_path_prefix
+                                           : command->read_prefix == CONFIG_PREFIX_ON;
+    if (config->gateway_read_address.text != NULL) {
+        return 0;
+    }
+    const struct config_url *from = &config->gateway_address;
+    char *text = strdup(from->text);
+    if (text == NULL) {
+        return -ENOMEM;
+    }
+    config->gateway_read_address = (struct config_url){
+        .text = text, .path = text + (from->path - from->text), .https = from->https};
+    return 0;
+}
+
 static const char *config_set_http_address(void *settings, const char *text)
 {
     struct config_command *command = settings;
@@ -166,6 +216,56 @@ static const struct flag FLAGS[] = {
      .standard = "20s",
      .help = "Longest wait for the answer to one request. Keep it under the senders' own timeout "
              "(Prometheus: 30s), so that they hear why."},
+
+    {.name = "gateway.read-address",
+     .group = "Reads",
+     .kind = FLAG_CUSTOM,
+     .set = config_set_gateway_read_address,
+     .argument = "URL",
+     .help = "Where queries go, if not to --gateway.address: for example a Thanos Query."},
+    {.name = "gateway.read-path-prefix",
+     .group = "Reads",
+     .kind = FLAG_CUSTOM,
+     .set = config_set_read_path_prefix,
+     .argument = "auto|true|false",
+     .standard = "auto",
+     .help = "Put /<tenant> before the path of queries; auto is as --tenant.path-prefix. Without "
+             "it a gateway may answer with every tenant's data: for the host's own use only."},
+    {.name = "reads.max-inflight",
+     .group = "Reads",
+     .kind = FLAG_NUMBER,
+     FIELD(reads_max_inflight),
+     .min = 1,
+     .max = 4096,
+     .argument = "N",
+     .standard = "64",
+     .help = "Queries that one worker has at the gateway at once; the rest wait in order. Writes "
+             "do not count."},
+    {.name = "reads.window-bytes",
+     .group = "Reads",
+     .kind = FLAG_BYTES,
+     FIELD(reads_window_bytes),
+     .min = 64 * KIB,
+     .max = 64 * MIB,
+     .argument = "SIZE",
+     .standard = "256KiB",
+     .help = "Bytes of one answer that are held for a slow client before the gateway is paused."},
+    {.name = "reads.timeout",
+     .group = "Reads",
+     .kind = FLAG_DURATION,
+     FIELD(reads_timeout_us),
+     .min = MSEC,
+     .max = 24 * HOUR,
+     .argument = "TIME",
+     .standard = "2m",
+     .help = "Longest silence of the gateway, or of a client that does not take its answer."},
+    {.name = "reads.forward-authorization",
+     .group = "Reads",
+     .kind = FLAG_BOOL,
+     FIELD(reads_forward_authorization),
+     .argument = "",
+     .standard = "false",
+     .help = "Pass a client's Authorization header on to the gateway."},
 
     {.name = "tenant",
      .group = "Tenant",
@@ -327,6 +427,7 @@ static void config_command_deinit(struct config_command *command)
 {
     flags_deinit(&TABLE, command);
     free(command->config.gateway_address.text);
+    free(command->config.gateway_read_address.text);
     free(command->config.http_host);
     command->config = (struct config){0};
 }
@@ -361,6 +462,10 @@ enum config_outcome config_parse(int argc, char *const *argv, struct config *con
         outcome = CONFIG_HELP;
     } else if (command.version) {
         outcome = CONFIG_VERSION;
+    }
+    if (outcome == CONFIG_RUN && config_complete(&command) != 0) {
+        (void)snprintf(error, CONFIG_ERROR_BYTES, "out of memory");
+        outcome = CONFIG_ERROR;
     }
     if (outcome == CONFIG_RUN) {
         *config = command.config;

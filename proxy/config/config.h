@@ -14,7 +14,7 @@
 /* An http or https base address, checked and taken apart.
  * Shape: "http[s]://host[:port][/base]", no user, query or fragment; base without a final slash. */
 struct config_url {
-    char *text;      /* the whole, normalised: scheme://host[:port]/base */
+    char *text;       /* the whole, normalised: scheme://host[:port]/base */
     const char *path; /* the base path inside text, "" or "/..." */
     bool https;
 };
@@ -25,11 +25,17 @@ struct config {
     char *tenant;        /* [A-Za-z0-9_.-]{1,64}, not "." or ".." */
     char *tenant_header; /* a header-field name */
     bool tenant_path_prefix;
-    char *gateway_write_path; /* begins with '/' */
-    uint64_t gateway_max_inflight; /* writes at the gateway at once, of each worker */
-    uint64_t gateway_timeout_us;   /* [us] one attempt */
-    char *http_host;               /* numeric address or name to listen on; "" is every address */
-    uint16_t http_port;            /* 0: any free port; the log tells which */
+    char *gateway_write_path;               /* begins with '/' */
+    uint64_t gateway_max_inflight;          /* writes at the gateway at once, of each worker */
+    uint64_t gateway_timeout_us;            /* [us] one attempt */
+    struct config_url gateway_read_address; /* as gateway_address unless given */
+    bool gateway_read_path_prefix;          /* as tenant_path_prefix unless given */
+    uint64_t reads_max_inflight;            /* reads at the gateway at once, of each worker */
+    uint64_t reads_window_bytes;            /* of an answer that are held for a slow client */
+    uint64_t reads_timeout_us;              /* [us] of silence, by gateway or client */
+    bool reads_forward_authorization;
+    char *http_host;    /* numeric address or name to listen on; "" is every address */
+    uint16_t http_port; /* 0: any free port; the log tells which */
     uint64_t http_grace_period_us;
     enum log_level log_level;
     enum log_format log_format;

@@ -61,18 +61,18 @@ __attribute__((warn_unused_result)) int flag_set(const struct flag *flag, const 
                                                  void *settings, char error[FLAGS_ERROR_BYTES]);
 
 /* Give every flag its default. Errors: as flag_set(), a defect of the table. */
-__attribute__((warn_unused_result)) int flags_set_defaults(const struct flag_table *table,
-                                                           void *settings,
-                                                           char error[FLAGS_ERROR_BYTES]);
+__attribute__((warn_unused_result)) int
+flags_set_defaults(const struct flag_table *table, void *settings, char error[FLAGS_ERROR_BYTES]);
 
 /* Read arguments (without the program's name) into settings. given: count bools, set to true for
  * each flag that was given.
  * Shape: "--name=value" or "--name value"; a boolean also "--name" and "--no-name"; one pair of
  * quotes (" or ') around a value is stripped; the last of a repeated flag wins.
  * Errors: -EINVAL, and one line in error. */
-__attribute__((warn_unused_result)) int
-flags_set_arguments(const struct flag_table *table, int argc, char *const *argv, void *settings,
-                    bool *given, char error[FLAGS_ERROR_BYTES]);
+__attribute__((warn_unused_result)) int flags_set_arguments(const struct flag_table *table,
+                                                            int argc, char *const *argv,
+                                                            void *settings, bool *given,
+                                                            char error[FLAGS_ERROR_BYTES]);
 
 /* Check that each required flag was given. Errors: -EINVAL, and one line in error. */
 __attribute__((warn_unused_result)) int flags_check_required(const struct flag_table *table,

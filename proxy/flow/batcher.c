@@ -313,7 +313,7 @@ static void send_part(struct batch *batch)
     size_t bytes = batch_body(batch, &count);
     batch->sent_us = clock_now_us();
     if (batcher->cancelled ||
-        upstream_post(batcher->upstream, batch->pieces, count, bytes, on_outcome, batch) != 0) {
+        upstream_write(batcher->upstream, batch->pieces, count, bytes, on_outcome, batch) != 0) {
         static const struct outcome not_sent = {.kind = OUTCOME_UNREACHABLE};
         batch_take_rest(batch);
         defer_part(batcher, batch, &not_sent,
@@ -422,7 +422,7 @@ bool batcher_idle(const struct batcher *batcher)
 void batcher_cancel(struct batcher *batcher)
 {
     batcher->cancelled = true;
-    upstream_cancel(batcher->upstream);
+    upstream_cancel_writes(batcher->upstream);
     struct batch *batch;
     while ((batch = next_to_send(batcher, UINT64_MAX)) != NULL) {
         send_batch(batcher, batch); /* which answers, since all is cancelled */

@@ -32,10 +32,12 @@
 #define DESCRIPTORS_RESERVED  64U
 #define TARGET_BYTES_INLINE   192
 
+#define STREAM_BLOCK_BYTES (32U * 1024U) /* of a reply of known size, asked for at once */
+
 enum exchange_state {
     EXCHANGE_NEW,       /* the request line is in */
     EXCHANGE_RECEIVING, /* headers are in; the body comes */
-    EXCHANGE_WAITING,   /* whole; suspended until the reply */
+    EXCHANGE_WAITING,   /* whole; until the reply */
     EXCHANGE_REPLYING   /* the reply is with libmicrohttpd */
 };
 
@@ -49,7 +51,10 @@ struct exchange {
     enum exchange_state state;
     enum route_method method;
     bool expects_continue; /* the client waits for our word before it sends the body */
-    uint64_t body_bytes;   /* declared */
+    bool suspended;        /* libmicrohttpd does not look at the connection */
+    bool gone;             /* so is the client */
+    struct loop_watch client_watch;
+    uint64_t body_bytes; /* declared */
     uint64_t drained_bytes;
     uint64_t started_us;
     struct MHD_Response *reply; /* given, not yet queued */
@@ -88,23 +93,18 @@ static void enter(struct exchange *exchange, enum exchange_state state)
     exchange->state = state;
 }
 
-static struct MHD_Response *response_of(const struct exchange *exchange,
-                                        const struct server_reply *reply)
+/* Consumes response: NULL and gone when a header finds no memory. */
+static struct MHD_Response *with_headers(const struct server *server, struct MHD_Response *response,
+                                         const char *content_type,
+                                         const struct server_header *header)
 {
-    struct server *server = exchange->server;
-    if (reply->status == MHD_HTTP_NO_CONTENT && reply->headers == NULL && !server->closing) {
-        return server->no_content;
-    }
-    struct MHD_Response *response = MHD_create_response_from_buffer(
-        reply->body_bytes, (void *)(uintptr_t)reply->body, MHD_RESPMEM_MUST_COPY);
     if (response == NULL) {
         return NULL;
     }
     bool whole = true;
-    if (reply->content_type != NULL) {
-        whole = MHD_add_response_header(response, "Content-Type", reply->content_type) == MHD_YES;
+    if (content_type != NULL) {
+        whole = MHD_add_response_header(response, "Content-Type", content_type) == MHD_YES;
     }
-    const struct server_header *header = reply->headers;
     for (; whole && header != NULL && header->name != NULL; header++) {
         whole = MHD_add_response_header(response, header->name, header->value) == MHD_YES;
     }
@@ -116,6 +116,64 @@ static struct MHD_Response *response_of(const struct exchange *exchange,
         return NULL;
     }
     return response;
+}
+
+static struct MHD_Response *response_of(const struct exchange *exchange,
+                                        const struct server_reply *reply)
+{
+    struct server *server = exchange->server;
+    if (reply->status == MHD_HTTP_NO_CONTENT && reply->headers == NULL && !server->closing) {
+        return server->no_content;
+    }
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        reply->body_bytes, (void *)(uintptr_t)reply->body, MHD_RESPMEM_MUST_COPY);
+    return with_headers(server, response, reply->content_type, reply->headers);
+}
+
+static struct exchange *exchange_of_watch(struct loop_watch *watch)
+{
+    return (struct exchange *)((char *)watch - offsetof(struct exchange, client_watch));
+}
+
+static int client_fd_of(const struct exchange *exchange)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    return info != NULL ? info->connect_fd : -1;
+}
+
+static void resume(struct exchange *exchange)
+{
+    if (!exchange->suspended) {
+        return;
+    }
+    exchange->suspended = false;
+    if (exchange->handler != NULL && exchange->handler->watch_client) {
+        loop_clear(exchange->server->loop, client_fd_of(exchange));
+    }
+    MHD_resume_connection(exchange->connection);
+    exchange->server->ready = true;
+}
+
+static void on_client_gone(struct loop_watch *watch, uint32_t events)
+{
+    (void)events;
+    struct exchange *exchange = exchange_of_watch(watch);
+    exchange->gone = true;
+    resume(exchange);
+}
+
+/* libmicrohttpd does not see a suspended connection's end, so where it matters we do. */
+static void suspend(struct exchange *exchange)
+{
+    exchange->suspended = true;
+    MHD_suspend_connection(exchange->connection);
+    if (exchange->handler != NULL && exchange->handler->watch_client) {
+        exchange->client_watch.on_ready = on_client_gone;
+        /* An end that goes unseen shows when the reply is written. */
+        (void)!loop_set(exchange->server->loop, client_fd_of(exchange), EPOLLRDHUP,
+                        &exchange->client_watch);
+    }
 }
 
 /* Hand the reply to libmicrohttpd, which takes it only at the first callback (the connection is
@@ -136,15 +194,53 @@ static enum MHD_Result queue_reply(struct exchange *exchange)
     return result;
 }
 
-void exchange_reply(struct exchange *exchange, const struct server_reply *reply)
+static void give_reply(struct exchange *exchange, unsigned status, struct MHD_Response *response)
 {
     assert(exchange->reply_status == 0);
-    exchange->reply = response_of(exchange, reply);
-    exchange->reply_status = reply->status;
-    if (exchange->state == EXCHANGE_WAITING) {
-        MHD_resume_connection(exchange->connection);
-        exchange->server->ready = true;
+    exchange->reply = response;
+    exchange->reply_status = status;
+    resume(exchange);
+}
+
+void exchange_reply(struct exchange *exchange, const struct server_reply *reply)
+{
+    give_reply(exchange, reply->status, response_of(exchange, reply));
+}
+
+/* A reader that has nothing must suspend its connection, or it is asked again in a spin. */
+static ssize_t on_stream_wanted(void *cls, uint64_t position, char *out, size_t room)
+{
+    (void)position;
+    struct exchange *exchange = cls;
+    if (exchange->gone) {
+        return MHD_CONTENT_READER_END_WITH_ERROR;
     }
+    ptrdiff_t bytes =
+        exchange->handler->on_wanted(exchange->handler->owner, exchange, (uint8_t *)out, room);
+    if (bytes == SERVER_STREAM_END) {
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    }
+    if (bytes == SERVER_STREAM_BROKEN) {
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    }
+    if (bytes == 0) {
+        suspend(exchange);
+    }
+    return bytes;
+}
+
+void exchange_stream(struct exchange *exchange, unsigned status,
+                     const struct server_header *headers, uint64_t body_bytes)
+{
+    struct MHD_Response *response = MHD_create_response_from_callback(
+        body_bytes == SERVER_BODY_UNKNOWN ? MHD_SIZE_UNKNOWN : body_bytes, STREAM_BLOCK_BYTES,
+        on_stream_wanted, exchange, NULL);
+    give_reply(exchange, status, with_headers(exchange->server, response, NULL, headers));
+}
+
+void exchange_stream_ready(struct exchange *exchange)
+{
+    resume(exchange);
 }
 
 void exchange_reply_text(struct exchange *exchange, unsigned status,
@@ -184,6 +280,30 @@ enum route_method exchange_method(const struct exchange *exchange)
 const char *exchange_header(const struct exchange *exchange, const char *name)
 {
     return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
+}
+
+struct header_visit {
+    void (*visit)(void *arg, const char *name, size_t name_bytes, const char *value,
+                  size_t value_bytes);
+    void *arg;
+};
+
+static enum MHD_Result visit_header(void *cls, enum MHD_ValueKind kind, const char *name,
+                                    size_t name_bytes, const char *value, size_t value_bytes)
+{
+    (void)kind;
+    const struct header_visit *visit = cls;
+    visit->visit(visit->arg, name, name_bytes, value, value_bytes);
+    return MHD_YES;
+}
+
+void exchange_visit_headers(const struct exchange *exchange,
+                            void (*visit)(void *arg, const char *name, size_t name_bytes,
+                                          const char *value, size_t value_bytes),
+                            void *arg)
+{
+    struct header_visit cls = {.visit = visit, .arg = arg};
+    (void)MHD_get_connection_values_n(exchange->connection, MHD_HEADER_KIND, visit_header, &cls);
 }
 
 uint64_t exchange_body_bytes(const struct exchange *exchange)
@@ -250,6 +370,7 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
         return;
     }
     *con_cls = NULL;
+    assert(!exchange->suspended);
     if (exchange->handler != NULL && exchange->handler->on_end != NULL) {
         bool replied =
             exchange->state == EXCHANGE_REPLYING && code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
@@ -353,7 +474,7 @@ static enum MHD_Result on_body_end(struct exchange *exchange)
         return queue_reply(exchange);
     }
     enter(exchange, EXCHANGE_WAITING);
-    MHD_suspend_connection(exchange->connection);
+    suspend(exchange);
     return MHD_YES;
 }
 
@@ -623,10 +744,10 @@ struct server *server_new(const struct server_settings *settings, struct loop *l
  * on_access() closes those that have no reply. */
 static void resume_all(struct server *server)
 {
-    for (struct exchange *x = server->exchanges; x != NULL; x = x->next) {
-        if (x->state == EXCHANGE_WAITING) {
-            MHD_resume_connection(x->connection);
-        }
+    for (struct exchange *exchange = server->exchanges; exchange != NULL;
+         exchange = exchange->next) {
+        exchange->gone = true;
+        resume(exchange);
     }
     (void)MHD_run(server->daemon);
 }

@@ -33,8 +33,15 @@ struct server_handler {
     void (*on_headers)(void *owner, struct exchange *exchange);
     void (*on_body)(void *owner, struct exchange *exchange, const uint8_t *data, size_t bytes);
     void (*on_complete)(void *owner, struct exchange *exchange);
+    /* Of a reply begun with exchange_stream(): put up to room bytes into out. Returns how many;
+     * 0 for none now (exchange_stream_ready() asks again), or SERVER_STREAM_*. */
+    ptrdiff_t (*on_wanted)(void *owner, struct exchange *exchange, uint8_t *out, size_t room);
     void (*on_end)(void *owner, struct exchange *exchange, bool replied);
+    bool watch_client; /* end an exchange that waits as soon as its client is gone */
 };
+
+#define SERVER_STREAM_END    ((ptrdiff_t)-1) /* the body is whole */
+#define SERVER_STREAM_BROKEN ((ptrdiff_t)-2) /* it never will be: the client sees it cut short */
 
 /* Why the server itself turns a request away. */
 enum server_refusal {
@@ -89,6 +96,12 @@ enum route_method exchange_method(const struct exchange *exchange);
 /* A header's value, or NULL. Case-insensitive; the first of several. Valid during the callback. */
 const char *exchange_header(const struct exchange *exchange, const char *name);
 
+/* Call visit for each header of the request, in order. Valid during on_headers to on_complete. */
+void exchange_visit_headers(const struct exchange *exchange,
+                            void (*visit)(void *arg, const char *name, size_t name_bytes,
+                                          const char *value, size_t value_bytes),
+                            void *arg);
+
 /* [bytes] of the body as declared; 0 without one; SERVER_BODY_UNKNOWN when chunked. */
 uint64_t exchange_body_bytes(const struct exchange *exchange);
 
@@ -115,6 +128,14 @@ struct server_reply {
 
 /* Reply, once; a second reply to the same exchange is a bug and aborts. */
 void exchange_reply(struct exchange *exchange, const struct server_reply *reply);
+
+/* Begin a reply whose body streams from on_wanted. body_bytes: its exact size, or
+ * SERVER_BODY_UNKNOWN. headers are copied. To a HEAD no body is asked for. */
+void exchange_stream(struct exchange *exchange, unsigned status,
+                     const struct server_header *headers, uint64_t body_bytes);
+
+/* There is something for on_wanted, the end included. */
+void exchange_stream_ready(struct exchange *exchange);
 
 /* Reply with a line of text, to which '\n' is added; headers as above. */
 void exchange_reply_text(struct exchange *exchange, unsigned status,

@@ -1,5 +1,5 @@
 /* The HTTP client side of a worker: one curl multi handle driven by its socket interface. Owns the
- * connections to the gateway and the calls in flight; knows nothing of batches.
+ * connections to the gateway and the calls in flight; knows nothing of batches or routes.
  *
  * What libcurl 7.88.1 does that its manual does not say is noted where it matters. */
 #include "io/upstream.h"
@@ -7,168 +7,61 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "io/loop.h"
+#include "io/upstream_sockets.h"
+#include "wire/field.h"
 
 #include <curl/curl.h>
 #include <errno.h>
-#include <stdbool.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/epoll.h>
-#include <unistd.h>
 
 #define ANSWER_BYTES_MAX    (64U * 1024U) /* of the answer to a write; more makes no sense */
 #define UPLOAD_BUFFER_BYTES (256L * 1024L)
+#define READ_BUFFER_BYTES   (64L * 1024L)
 #define CONNECTION_IDLE_S   30L /* below the idle timeout of any gateway that we know */
 
-/* A descriptor that curl watches. curl drops and sets its watch for every call; the wish is only
- * noted, and put to the kernel at the end of the turn, when most have come back to what they were.
- * Owner: upstream, from curl's first wish until its last is put into force. */
-struct upstream_socket {
-    struct loop_watch watch;
-    struct upstream *upstream;
-    struct upstream_socket *next;       /* of the upstream */
-    struct upstream_socket *next_ready; /* in the ready list */
-    int fd;
-    uint32_t wanted;     /* epoll events that curl wants; 0: none */
-    uint32_t registered; /* epoll events that the kernel knows */
-    uint32_t ready;      /* recorded, not yet handed to curl */
-};
-
-enum call_state { CALL_IDLE, CALL_RUNNING, CALL_ENDED };
-
-/* One POST. Owner: upstream; kept and used again, with its curl handle. */
+/* One request at the gateway. Owner: upstream; kept and used again, with its curl handle. */
 struct upstream_call {
-    struct upstream_call *next; /* free list or running list */
-    struct upstream_call *prev; /* running list */
+    struct upstream_call *next; /* idle or running */
+    struct upstream_call *prev; /* running */
     struct upstream *upstream;
     CURL *easy;
-    enum call_state state;
-    const struct upstream_piece *pieces;
-    size_t count;
-    size_t piece;        /* being read */
-    size_t piece_offset; /* [bytes] of it that were read */
-    size_t answer_bytes;
+    bool is_write;
     upstream_on_done *on_done;
     void *arg;
     struct outcome outcome;
     char error[CURL_ERROR_SIZE];
+    /* a write */
+    const struct upstream_piece *pieces;
+    size_t count;
+    size_t piece;        /* being sent */
+    size_t piece_offset; /* [bytes] of it that were sent */
+    size_t answer_bytes;
+    /* a read */
+    struct upstream_read read;
+    struct curl_slist *headers;
+    unsigned status; /* of the head that is coming in; 0 once it is whole */
+    uint64_t body_bytes;
+    bool resume;
 };
 
 struct upstream {
-    struct upstream_settings settings;
+    struct upstream_settings settings; /* its strings are with the idle calls */
+    char *write_url;
+    char *read_url;
+    struct curl_slist *write_headers;
     struct loop *loop;
     CURLM *multi;
-    struct curl_slist *headers;
-    struct upstream_socket *sockets;
-    struct upstream_socket *ready;
+    struct upstream_sockets sockets;
     struct upstream_call *running;
-    struct upstream_call *idle;
+    struct upstream_call *idle_writes;
+    struct upstream_call *idle_reads;
     uint64_t timer_us; /* curl's own; LOOP_NEVER: none */
     bool started;      /* calls were added since curl was last run */
+    bool resumes;      /* of some call */
 };
 
-/* -- Watches ---------------------------------------------------------------------------------- */
-
-static void on_socket_ready(struct loop_watch *watch, uint32_t events)
-{
-    struct upstream_socket *socket =
-        (struct upstream_socket *)((char *)watch - offsetof(struct upstream_socket, watch));
-    if (socket->ready == 0) {
-        socket->next_ready = socket->upstream->ready;
-        socket->upstream->ready = socket;
-    }
-    socket->ready |= events;
-}
-
-static struct upstream_socket *socket_of(struct upstream *upstream, int fd)
-{
-    for (struct upstream_socket *s = upstream->sockets; s != NULL; s = s->next) {
-        if (s->fd == fd) {
-            return s;
-        }
-    }
-    struct upstream_socket *socket = calloc(1, sizeof(*socket));
-    if (socket == NULL) {
-        return NULL;
-    }
-    socket->watch.on_ready = on_socket_ready;
-    socket->upstream = upstream;
-    socket->fd = fd;
-    socket->next = upstream->sockets;
-    upstream->sockets = socket;
-    return socket;
-}
-
-/* curl's wish. An error here would end the whole multi handle, so one that finds no memory is
- * left to the call's own timeout. */
-static int on_socket_wish(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
-{
-    (void)easy;
-    struct upstream *upstream = arg;
-    struct upstream_socket *socket = socket_arg;
-    if (socket == NULL || socket->fd != fd) {
-        socket = socket_of(upstream, fd);
-        if (socket == NULL) {
-            return 0;
-        }
-        (void)curl_multi_assign(upstream->multi, fd, socket);
-    }
-    socket->wanted = ((what & CURL_POLL_IN) != 0 ? (uint32_t)EPOLLIN : 0) |
-                     ((what & CURL_POLL_OUT) != 0 ? (uint32_t)EPOLLOUT : 0);
-    if (what == CURL_POLL_REMOVE) {
-        socket->wanted = 0;
-        (void)curl_multi_assign(upstream->multi, fd, NULL);
-    }
-    return 0;
-}
-
-/* The kernel forgets a descriptor that is closed; so must we, before its number comes again. */
-static int on_socket_close(void *arg, curl_socket_t fd)
-{
-    struct upstream *upstream = arg;
-    for (struct upstream_socket *s = upstream->sockets; s != NULL; s = s->next) {
-        if (s->fd == fd) {
-            loop_clear(upstream->loop, fd);
-            s->registered = 0;
-            s->wanted = 0;
-            s->ready = 0;
-        }
-    }
-    return close(fd);
-}
-
-static void put_wishes_into_force(struct upstream *upstream)
-{
-    struct upstream_socket **at = &upstream->sockets;
-    while (*at != NULL) {
-        struct upstream_socket *socket = *at;
-        if (socket->wanted == 0) {
-            if (socket->registered != 0) {
-                loop_clear(upstream->loop, socket->fd);
-            }
-            *at = socket->next;
-            free(socket);
-            continue;
-        }
-        if (socket->wanted != socket->registered &&
-            loop_set(upstream->loop, socket->fd, socket->wanted, &socket->watch) == 0) {
-            socket->registered = socket->wanted;
-        }
-        at = &socket->next;
-    }
-}
-
-static int on_timer_wish(CURLM *multi, long timeout_ms, void *arg)
-{
-    (void)multi;
-    struct upstream *upstream = arg;
-    upstream->timer_us = timeout_ms < 0 ? LOOP_NEVER : clock_now_us() + (uint64_t)timeout_ms * 1000;
-    return 0;
-}
-
-/* -- A call's body goes out, its answer comes in ---------------------------------------------- */
+/* -- A write: its body goes out, its answer comes in ------------------------------------------ */
 
 static size_t on_body_wanted(char *out, size_t size, size_t count, void *arg)
 {
@@ -204,19 +97,35 @@ static int on_body_rewind(void *arg, curl_off_t offset, int origin)
     return CURL_SEEKFUNC_OK;
 }
 
-static size_t on_answer_header(char *line, size_t size, size_t count, void *arg)
+/* Take a header line apart. False for the status line and the empty line at the end. */
+static bool split_line(const char *line, size_t bytes, struct text *name, struct text *value)
 {
-    static const char NAME[] = "Retry-After:";
-    struct upstream_call *call = arg;
-    size_t bytes = size * count;
-    if (bytes > sizeof(NAME) - 1 && strncasecmp(line, NAME, sizeof(NAME) - 1) == 0) {
-        call->outcome.retry_after_s =
-            verdict_parse_retry_after(line + sizeof(NAME) - 1, bytes - (sizeof(NAME) - 1));
+    const char *colon = memchr(line, ':', bytes);
+    if (colon == NULL) {
+        return false;
     }
-    return bytes;
+    *name = (struct text){.start = line, .bytes = (size_t)(colon - line)};
+    struct text rest = {.start = colon + 1, .bytes = bytes - name->bytes - 1};
+    while (rest.bytes > 0 &&
+           (rest.start[rest.bytes - 1] == '\r' || rest.start[rest.bytes - 1] == '\n')) {
+        rest.bytes--;
+    }
+    *value = text_trim(rest);
+    return true;
 }
 
-static size_t on_answer_body(char *data, size_t size, size_t count, void *arg)
+static size_t on_write_header(char *line, size_t size, size_t count, void *arg)
+{
+    struct upstream_call *call = arg;
+    struct text name;
+    struct text value;
+    if (split_line(line, size * count, &name, &value) && text_is(name, "retry-after")) {
+        call->outcome.retry_after_s = verdict_parse_retry_after(value.start, value.bytes);
+    }
+    return size * count;
+}
+
+static size_t on_write_answer(char *data, size_t size, size_t count, void *arg)
 {
     struct upstream_call *call = arg;
     struct outcome *outcome = &call->outcome;
@@ -229,33 +138,72 @@ static size_t on_answer_body(char *data, size_t size, size_t count, void *arg)
     return call->answer_bytes <= ANSWER_BYTES_MAX ? bytes : 0;
 }
 
+/* -- A read: its answer streams back ---------------------------------------------------------- */
+
+/* "HTTP/1.1 200 OK": the head of one answer begins, maybe of an interim one. */
+static unsigned status_of(const char *line, size_t bytes)
+{
+    const char *blank = memchr(line, ' ', bytes);
+    if (blank == NULL || bytes - (size_t)(blank - line) < 4) {
+        return 0;
+    }
+    unsigned status = 0;
+    for (size_t i = 1; i <= 3; i++) {
+        if (blank[i] < '0' || blank[i] > '9') {
+            return 0;
+        }
+        status = status * 10 + (unsigned)(blank[i] - '0');
+    }
+    return status;
+}
+
+static size_t on_read_header(char *line, size_t size, size_t count, void *arg)
+{
+    struct upstream_call *call = arg;
+    const struct upstream_read *read = &call->read;
+    size_t bytes = size * count;
+    struct text name;
+    struct text value;
+    if (bytes >= 5 && memcmp(line, "HTTP/", 5) == 0) {
+        call->status = status_of(line, bytes);
+        call->body_bytes = UPSTREAM_BODY_UNKNOWN;
+    } else if (call->status < 200) {
+        return bytes; /* of an interim answer, or a trailer behind the body */
+    } else if (split_line(line, bytes, &name, &value)) {
+        if (text_is(name, "content-length") && !field_number(value, &call->body_bytes)) {
+            return 0;
+        }
+        read->on_header(read->arg, name.start, name.bytes, value.start, value.bytes);
+    } else if (line[0] == '\r' || line[0] == '\n') {
+        read->on_head(read->arg, call->status, call->body_bytes);
+        call->status = 0;
+    }
+    return bytes;
+}
+
+static size_t on_read_answer(char *data, size_t size, size_t count, void *arg)
+{
+    struct upstream_call *call = arg;
+    bool taken = call->read.on_data(call->read.arg, (const uint8_t *)data, size * count);
+    return taken ? size * count : CURL_WRITEFUNC_PAUSE;
+}
+
 /* -- Calls ------------------------------------------------------------------------------------ */
+
+#define SET(option, value) ok = ok && curl_easy_setopt(easy, (option), (value)) == CURLE_OK
 
 static bool set_up(struct upstream_call *call)
 {
-    const struct upstream *upstream = call->upstream;
-    const struct upstream_settings *settings = &upstream->settings;
+    const struct upstream_settings *settings = &call->upstream->settings;
     CURL *easy = call->easy;
     bool ok = true;
-#define SET(option, value) ok = ok && curl_easy_setopt(easy, (option), (value)) == CURLE_OK
-    SET(CURLOPT_URL, settings->write_url);
-    SET(CURLOPT_HTTPHEADER, upstream->headers);
-    SET(CURLOPT_POST, 1L);
-    SET(CURLOPT_READFUNCTION, on_body_wanted);
-    SET(CURLOPT_READDATA, call);
-    SET(CURLOPT_SEEKFUNCTION, on_body_rewind);
-    SET(CURLOPT_SEEKDATA, call);
-    SET(CURLOPT_HEADERFUNCTION, on_answer_header);
-    SET(CURLOPT_HEADERDATA, call);
-    SET(CURLOPT_WRITEFUNCTION, on_answer_body);
-    SET(CURLOPT_WRITEDATA, call);
-    SET(CURLOPT_CLOSESOCKETFUNCTION, on_socket_close);
-    SET(CURLOPT_CLOSESOCKETDATA, call->upstream);
     SET(CURLOPT_PRIVATE, call);
     SET(CURLOPT_ERRORBUFFER, call->error);
+    SET(CURLOPT_HEADERDATA, call);
+    SET(CURLOPT_WRITEDATA, call);
+    SET(CURLOPT_CLOSESOCKETFUNCTION, upstream_sockets_on_close);
+    SET(CURLOPT_CLOSESOCKETDATA, &call->upstream->sockets);
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)(settings->connect_timeout_us / 1000));
-    SET(CURLOPT_TIMEOUT_MS, (long)(settings->timeout_us / 1000));
-    SET(CURLOPT_UPLOAD_BUFFERSIZE, UPLOAD_BUFFER_BYTES);
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1); /* HTTP/2 uploads are broken here */
     SET(CURLOPT_PROTOCOLS_STR, "http,https");
     SET(CURLOPT_FOLLOWLOCATION, 0L);
@@ -267,15 +215,73 @@ static bool set_up(struct upstream_call *call)
     SET(CURLOPT_MAXAGE_CONN, CONNECTION_IDLE_S);
     SET(CURLOPT_DNS_CACHE_TIMEOUT, 30L);
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-#undef SET
     return ok;
 }
 
-static struct upstream_call *take_idle_call(struct upstream *upstream)
+static bool set_up_write(struct upstream_call *call)
 {
-    struct upstream_call *call = upstream->idle;
+    const struct upstream *upstream = call->upstream;
+    CURL *easy = call->easy;
+    bool ok = true;
+    SET(CURLOPT_URL, upstream->write_url);
+    SET(CURLOPT_HTTPHEADER, upstream->write_headers);
+    SET(CURLOPT_POST, 1L);
+    SET(CURLOPT_READFUNCTION, on_body_wanted);
+    SET(CURLOPT_READDATA, call);
+    SET(CURLOPT_SEEKFUNCTION, on_body_rewind);
+    SET(CURLOPT_SEEKDATA, call);
+    SET(CURLOPT_HEADERFUNCTION, on_write_header);
+    SET(CURLOPT_WRITEFUNCTION, on_write_answer);
+    SET(CURLOPT_TIMEOUT_MS, (long)(upstream->settings.write_timeout_us / 1000));
+    SET(CURLOPT_UPLOAD_BUFFERSIZE, UPLOAD_BUFFER_BYTES);
+    return ok;
+}
+
+static bool set_up_read(struct upstream_call *call)
+{
+    CURL *easy = call->easy;
+    bool ok = true;
+    SET(CURLOPT_URL, call->upstream->read_url);
+    SET(CURLOPT_HEADERFUNCTION, on_read_header);
+    SET(CURLOPT_WRITEFUNCTION, on_read_answer);
+    SET(CURLOPT_BUFFERSIZE, READ_BUFFER_BYTES);
+    SET(CURLOPT_HTTP_CONTENT_DECODING, 0L);
+    return ok;
+}
+
+/* What differs from read to read. The address is fixed and the target goes out as it is, so no
+ * parser of ours or of curl's can read one for another. */
+static bool set_up_this_read(struct upstream_call *call)
+{
+    const struct upstream_read *read = &call->read;
+    CURL *easy = call->easy;
+    bool ok = true;
+    if (read->method == ROUTE_METHOD_POST) {
+        SET(CURLOPT_POST, 1L);
+        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)read->body_bytes);
+        SET(CURLOPT_POSTFIELDS, read->body_bytes > 0 ? (const char *)read->body : "");
+    } else {
+        SET(CURLOPT_HTTPGET, 1L);
+        SET(CURLOPT_NOBODY, read->method == ROUTE_METHOD_HEAD ? 1L : 0L);
+    }
+    SET(CURLOPT_REQUEST_TARGET, read->target);
+    for (size_t i = 0; ok && read->headers[i] != NULL; i++) {
+        struct curl_slist *longer = curl_slist_append(call->headers, read->headers[i]);
+        ok = longer != NULL;
+        call->headers = ok ? longer : call->headers;
+    }
+    SET(CURLOPT_HTTPHEADER, call->headers);
+    return ok;
+}
+
+#undef SET
+
+static struct upstream_call *take_call(struct upstream *upstream, bool is_write)
+{
+    struct upstream_call **idle = is_write ? &upstream->idle_writes : &upstream->idle_reads;
+    struct upstream_call *call = *idle;
     if (call != NULL) {
-        upstream->idle = call->next;
+        *idle = call->next;
         return call;
     }
     call = calloc(1, sizeof(*call));
@@ -283,8 +289,10 @@ static struct upstream_call *take_idle_call(struct upstream *upstream)
         return NULL;
     }
     call->upstream = upstream;
+    call->is_write = is_write;
     call->easy = curl_easy_init();
-    if (call->easy == NULL || !set_up(call)) {
+    if (call->easy == NULL || !set_up(call) ||
+        !(is_write ? set_up_write(call) : set_up_read(call))) {
         curl_easy_cleanup(call->easy);
         free(call);
         return NULL;
@@ -292,9 +300,22 @@ static struct upstream_call *take_idle_call(struct upstream *upstream)
     return call;
 }
 
-static void put_idle_call(struct upstream_call *call)
+static void put_call(struct upstream_call *call)
 {
     struct upstream *upstream = call->upstream;
+    struct upstream_call **idle = call->is_write ? &upstream->idle_writes : &upstream->idle_reads;
+    curl_slist_free_all(call->headers);
+    call->headers = NULL;
+    call->prev = NULL;
+    call->next = *idle;
+    *idle = call;
+}
+
+/* Take a call off the running ones and out of curl. */
+static void stop_call(struct upstream_call *call)
+{
+    struct upstream *upstream = call->upstream;
+    (void)curl_multi_remove_handle(upstream->multi, call->easy);
     if (call->prev != NULL) {
         call->prev->next = call->next;
     } else {
@@ -303,36 +324,21 @@ static void put_idle_call(struct upstream_call *call)
     if (call->next != NULL) {
         call->next->prev = call->prev;
     }
-    call->state = CALL_IDLE;
-    call->prev = NULL;
-    call->next = upstream->idle;
-    upstream->idle = call;
 }
 
-int upstream_post(struct upstream *upstream, const struct upstream_piece *pieces, size_t count,
-                  size_t bytes, upstream_on_done *on_done, void *arg)
+static int start_call(struct upstream_call *call, upstream_on_done *on_done, void *arg)
 {
-    struct upstream_call *call = take_idle_call(upstream);
-    if (call == NULL) {
-        return -ENOMEM;
-    }
-    call->pieces = pieces;
-    call->count = count;
-    call->piece = 0;
-    call->piece_offset = 0;
-    call->answer_bytes = 0;
+    struct upstream *upstream = call->upstream;
     call->on_done = on_done;
     call->arg = arg;
     call->error[0] = '\0';
     call->outcome.retry_after_s = 0;
     call->outcome.body_bytes = 0;
-    if (curl_easy_setopt(call->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)bytes) != CURLE_OK ||
-        curl_multi_add_handle(upstream->multi, call->easy) != CURLM_OK) {
-        call->next = upstream->idle;
-        upstream->idle = call;
+    call->answer_bytes = 0;
+    call->resume = false;
+    if (curl_multi_add_handle(upstream->multi, call->easy) != CURLM_OK) {
         return -ENOMEM;
     }
-    call->state = CALL_RUNNING;
     call->prev = NULL;
     call->next = upstream->running;
     if (call->next != NULL) {
@@ -343,15 +349,63 @@ int upstream_post(struct upstream *upstream, const struct upstream_piece *pieces
     return 0;
 }
 
+int upstream_write(struct upstream *upstream, const struct upstream_piece *pieces, size_t count,
+                   size_t bytes, upstream_on_done *on_done, void *arg)
+{
+    struct upstream_call *call = take_call(upstream, true);
+    if (call == NULL) {
+        return -ENOMEM;
+    }
+    call->pieces = pieces;
+    call->count = count;
+    call->piece = 0;
+    call->piece_offset = 0;
+    if (curl_easy_setopt(call->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)bytes) != CURLE_OK ||
+        start_call(call, on_done, arg) != 0) {
+        put_call(call);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+struct upstream_call *upstream_read(struct upstream *upstream, const struct upstream_read *read)
+{
+    struct upstream_call *call = take_call(upstream, false);
+    if (call == NULL) {
+        return NULL;
+    }
+    call->read = *read;
+    call->status = 0;
+    if (!set_up_this_read(call) || start_call(call, read->on_done, read->arg) != 0) {
+        put_call(call);
+        return NULL;
+    }
+    return call;
+}
+
+void upstream_resume(struct upstream_call *call)
+{
+    call->resume = true;
+    call->upstream->resumes = true;
+}
+
+void upstream_abort(struct upstream_call *call)
+{
+    stop_call(call);
+    put_call(call);
+}
+
+/* -- Outcomes --------------------------------------------------------------------------------- */
+
 static enum outcome_kind kind_of(CURLcode code)
 {
-    /* Only what is known to have ended before a byte of the request was sent is unreachable. */
     if (code == CURLE_OK) {
         return OUTCOME_ANSWERED;
     }
     if (code == CURLE_OPERATION_TIMEDOUT) {
         return OUTCOME_TIMEOUT;
     }
+    /* Only what is known to have ended before a byte of the request was sent is unreachable. */
     if (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST ||
         code == CURLE_COULDNT_RESOLVE_PROXY || code == CURLE_SSL_CONNECT_ERROR ||
         code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CERTPROBLEM) {
@@ -362,14 +416,14 @@ static enum outcome_kind kind_of(CURLcode code)
 
 static void note_outcome(struct upstream_call *call, CURLcode code)
 {
+    struct outcome *outcome = &call->outcome;
     long status = 0;
     (void)curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
-    struct outcome *outcome = &call->outcome;
     outcome->kind = kind_of(code);
-    outcome->status = outcome->kind == OUTCOME_ANSWERED && status > 0 ? (unsigned)status : 0;
-    if (outcome->kind == OUTCOME_ANSWERED && outcome->status == 0) {
+    if (outcome->kind == OUTCOME_ANSWERED && status <= 0) {
         outcome->kind = OUTCOME_BROKEN;
     }
+    outcome->status = outcome->kind == OUTCOME_ANSWERED ? (unsigned)status : 0;
     outcome->detail[0] = '\0';
     if (outcome->kind != OUTCOME_ANSWERED) {
         const char *text = call->error[0] != '\0' ? call->error : curl_easy_strerror(code);
@@ -377,14 +431,13 @@ static void note_outcome(struct upstream_call *call, CURLcode code)
         memcpy(outcome->detail, text, bytes);
         outcome->detail[bytes] = '\0';
     }
-    call->state = CALL_ENDED;
 }
 
 static void report(struct upstream_call *call)
 {
-    (void)curl_multi_remove_handle(call->upstream->multi, call->easy);
+    stop_call(call);
     call->on_done(call->arg, &call->outcome);
-    put_idle_call(call);
+    put_call(call);
 }
 
 static void report_ended(struct upstream *upstream)
@@ -404,26 +457,28 @@ static void report_ended(struct upstream *upstream)
     }
 }
 
+void upstream_cancel_writes(struct upstream *upstream)
+{
+    struct upstream_call *next;
+    for (struct upstream_call *call = upstream->running; call != NULL; call = next) {
+        next = call->next;
+        if (call->is_write) {
+            call->outcome.kind = OUTCOME_CANCELLED;
+            call->outcome.status = 0;
+            call->outcome.detail[0] = '\0';
+            report(call);
+        }
+    }
+}
+
 /* -- The phases ------------------------------------------------------------------------------- */
 
-static void hand_over_events(struct upstream *upstream)
+static int on_timer_wish(CURLM *multi, long timeout_ms, void *arg)
 {
-    struct upstream_socket *socket = upstream->ready;
-    upstream->ready = NULL;
-    while (socket != NULL) {
-        struct upstream_socket *next = socket->next_ready;
-        uint32_t events = socket->ready;
-        socket->ready = 0;
-        /* 0: closed meanwhile by what curl did for another socket of this turn. */
-        if (events != 0) {
-            int mask = ((events & (uint32_t)(EPOLLIN | EPOLLHUP)) != 0 ? CURL_CSELECT_IN : 0) |
-                       ((events & (uint32_t)EPOLLOUT) != 0 ? CURL_CSELECT_OUT : 0) |
-                       ((events & (uint32_t)EPOLLERR) != 0 ? CURL_CSELECT_ERR : 0);
-            int running;
-            (void)curl_multi_socket_action(upstream->multi, socket->fd, mask, &running);
-        }
-        socket = next;
-    }
+    (void)multi;
+    struct upstream *upstream = arg;
+    upstream->timer_us = timeout_ms < 0 ? LOOP_NEVER : clock_now_us() + (uint64_t)timeout_ms * 1000;
+    return 0;
 }
 
 static void run_timer(struct upstream *upstream)
@@ -433,9 +488,22 @@ static void run_timer(struct upstream *upstream)
     (void)curl_multi_socket_action(upstream->multi, CURL_SOCKET_TIMEOUT, 0, &running);
 }
 
+static void resume_reads(struct upstream *upstream)
+{
+    upstream->resumes = false;
+    for (struct upstream_call *call = upstream->running; call != NULL; call = call->next) {
+        if (call->resume) {
+            call->resume = false;
+            /* Offers what it kept at once, and asks for a run of its timer for the rest. */
+            (void)curl_easy_pause(call->easy, CURLPAUSE_CONT);
+            upstream->started = true;
+        }
+    }
+}
+
 void upstream_run(struct upstream *upstream)
 {
-    hand_over_events(upstream);
+    upstream_sockets_run(&upstream->sockets);
     if (upstream->timer_us != LOOP_NEVER && clock_now_us() >= upstream->timer_us) {
         run_timer(upstream);
     }
@@ -444,30 +512,21 @@ void upstream_run(struct upstream *upstream)
 
 void upstream_flush(struct upstream *upstream)
 {
+    if (upstream->resumes) {
+        resume_reads(upstream);
+    }
     if (upstream->started) {
         /* curl starts a new call from its timer. */
         upstream->started = false;
         run_timer(upstream);
         report_ended(upstream);
     }
-    put_wishes_into_force(upstream);
+    upstream_sockets_flush(&upstream->sockets);
 }
 
 uint64_t upstream_deadline_us(const struct upstream *upstream)
 {
     return upstream->started ? 0 : upstream->timer_us;
-}
-
-void upstream_cancel(struct upstream *upstream)
-{
-    while (upstream->running != NULL) {
-        struct upstream_call *call = upstream->running;
-        call->outcome.kind = OUTCOME_CANCELLED;
-        call->outcome.status = 0;
-        call->outcome.detail[0] = '\0';
-        call->state = CALL_ENDED;
-        report(call);
-    }
 }
 
 /* -- Life ------------------------------------------------------------------------------------- */
@@ -482,44 +541,57 @@ void upstream_library_deinit(void)
     curl_global_cleanup();
 }
 
-static bool start(struct upstream *upstream)
+static bool copy_settings(struct upstream *upstream, const struct upstream_settings *settings)
 {
-    const struct upstream_settings *settings = &upstream->settings;
+    upstream->settings = *settings;
+    upstream->write_url = strdup(settings->write_url);
+    upstream->read_url = strdup(settings->read_url);
     for (size_t i = 0; settings->write_headers[i] != NULL; i++) {
         struct curl_slist *longer =
-            curl_slist_append(upstream->headers, settings->write_headers[i]);
+            curl_slist_append(upstream->write_headers, settings->write_headers[i]);
         if (longer == NULL) {
             return false;
         }
-        upstream->headers = longer;
+        upstream->write_headers = longer;
     }
-    upstream->multi = curl_multi_init();
-    if (upstream->multi == NULL) {
-        return false;
-    }
-    CURLM *multi = upstream->multi;
-    return curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket_wish) == CURLM_OK &&
-           curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, upstream) == CURLM_OK &&
+    return upstream->write_url != NULL && upstream->read_url != NULL;
+}
+
+static bool start(struct upstream *upstream)
+{
+    CURLM *multi = curl_multi_init();
+    upstream->multi = multi;
+    return multi != NULL && upstream_sockets_init(&upstream->sockets, multi, upstream->loop) == 0 &&
            curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer_wish) == CURLM_OK &&
            curl_multi_setopt(multi, CURLMOPT_TIMERDATA, upstream) == CURLM_OK &&
            curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING) == CURLM_OK &&
-           curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long)settings->calls_max) == CURLM_OK;
+           curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS,
+                             (long)upstream->settings.connections_max) == CURLM_OK;
 }
 
 struct upstream *upstream_new(const struct upstream_settings *settings, struct loop *loop)
 {
     struct upstream *upstream = calloc(1, sizeof(*upstream));
     if (upstream != NULL) {
-        upstream->settings = *settings;
         upstream->loop = loop;
         upstream->timer_us = LOOP_NEVER;
     }
-    if (upstream == NULL || !start(upstream)) {
+    if (upstream == NULL || !copy_settings(upstream, settings) || !start(upstream)) {
         log_error(settings->log, "cannot start the http client");
         upstream_free(upstream);
         return NULL;
     }
     return upstream;
+}
+
+static void free_calls(struct upstream_call *call)
+{
+    while (call != NULL) {
+        struct upstream_call *next = call->next;
+        curl_easy_cleanup(call->easy);
+        free(call);
+        call = next;
+    }
 }
 
 void upstream_free(struct upstream *upstream)
@@ -528,24 +600,16 @@ void upstream_free(struct upstream *upstream)
         return;
     }
     while (upstream->running != NULL) {
-        struct upstream_call *call = upstream->running;
-        (void)curl_multi_remove_handle(upstream->multi, call->easy);
-        put_idle_call(call);
+        upstream_abort(upstream->running);
     }
-    while (upstream->idle != NULL) {
-        struct upstream_call *call = upstream->idle;
-        upstream->idle = call->next;
-        curl_easy_cleanup(call->easy);
-        free(call);
-    }
+    free_calls(upstream->idle_writes);
+    free_calls(upstream->idle_reads);
     if (upstream->multi != NULL) {
         (void)curl_multi_cleanup(upstream->multi);
     }
-    curl_slist_free_all(upstream->headers);
-    while (upstream->sockets != NULL) {
-        struct upstream_socket *socket = upstream->sockets;
-        upstream->sockets = socket->next;
-        free(socket);
-    }
+    upstream_sockets_deinit(&upstream->sockets);
+    curl_slist_free_all(upstream->write_headers);
+    free(upstream->write_url);
+    free(upstream->read_url);
     free(upstream);
 }

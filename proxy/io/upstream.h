@@ -1,13 +1,17 @@
-/* The HTTP client side of a worker: requests to the gateway over pooled connections. The only
- * includer of curl/curl.h.
+/* The HTTP client side of a worker: requests to the gateway over pooled connections. With
+ * upstream_sockets the only includer of curl/curl.h.
  *
- * Calls are started in upstream_start(), move on in upstream_run(), and end in their callback,
- * which runs outside of the HTTP library and may start other calls. */
+ * Two kinds of call: a write sends pieces and brings back an outcome; a read streams its answer
+ * to callbacks. Calls are begun by upstream_write() and upstream_read(), go out in
+ * upstream_flush(), and end in their on_done, which runs outside of the HTTP library and may begin
+ * other calls. */
 #ifndef AGENT_PROXY_IO_UPSTREAM_H
 #define AGENT_PROXY_IO_UPSTREAM_H
 
+#include "wire/route.h"
 #include "wire/verdict.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,23 +20,24 @@ struct loop;
 struct upstream;
 struct upstream_call;
 
-/* A piece of a body. Owner: lent until the call's callback. */
+/* A piece of a body. Owner: lent until the call's on_done. */
 struct upstream_piece {
     const uint8_t *data;
     size_t bytes;
 };
 
-/* Headers and address are the same for every write, and copied once. */
+/* Copied by upstream_new(). Headers are "Name: value" lines, NULL-terminated. */
 struct upstream_settings {
     const struct log *log;
-    const char *write_url;
-    const char *const *write_headers; /* "Name: value" lines, NULL-terminated */
+    const char *write_url; /* the same for every write */
+    const char *const *write_headers;
+    const char *read_url; /* scheme, host and port; a read brings its own target */
     uint64_t connect_timeout_us;
-    uint64_t timeout_us; /* of one attempt */
-    size_t calls_max;    /* at once; as many connections are kept */
+    uint64_t write_timeout_us; /* of one attempt */
+    size_t connections_max;    /* kept open when idle */
 };
 
-/* How a call ended; outcome is valid for the call's duration only. */
+/* How a call ended. outcome is valid for the duration of the callback. */
 typedef void upstream_on_done(void *arg, const struct outcome *outcome);
 
 /* Make the HTTP library ready, once, before the first upstream and any thread. Errors: -ENOMEM. */
@@ -43,17 +48,50 @@ void upstream_library_deinit(void);
 __attribute__((warn_unused_result)) struct upstream *
 upstream_new(const struct upstream_settings *settings, struct loop *loop);
 
-/* Free it. Calls in flight are dropped without their callback. */
+/* Free it. Calls in flight are dropped without their on_done. */
 void upstream_free(struct upstream *upstream);
 
 /* Send pieces as the body of one POST to the write address. on_done is called exactly once, from
- * upstream_run() or upstream_cancel(), never from here.
- * Shape: bytes is the sum of the pieces. pieces and what they point to are lent until on_done.
- * Errors: -ENOMEM; on_done is then not called. */
-__attribute__((warn_unused_result)) int upstream_post(struct upstream *upstream,
-                                                      const struct upstream_piece *pieces,
-                                                      size_t count, size_t bytes,
-                                                      upstream_on_done *on_done, void *arg);
+ * upstream_run(), upstream_flush() or upstream_cancel_writes(), never from here.
+ * Shape: bytes is the sum of the pieces; count >= 1. pieces and what they point to are lent until
+ * on_done. Errors: -ENOMEM; on_done is then not called. */
+__attribute__((warn_unused_result)) int upstream_write(struct upstream *upstream,
+                                                       const struct upstream_piece *pieces,
+                                                       size_t count, size_t bytes,
+                                                       upstream_on_done *on_done, void *arg);
+
+/* A request whose answer streams back. The callbacks run inside the HTTP library: they record, and
+ * call nothing of this header. on_header and on_head come for the final answer only. */
+struct upstream_read {
+    enum route_method method;   /* GET, HEAD or POST */
+    const char *target;         /* of the request line, path and query as they are to be sent */
+    const char *const *headers; /* lines, NULL-terminated */
+    const uint8_t *body;        /* of a POST; lent until on_done */
+    size_t body_bytes;
+    void *arg;
+    void (*on_header)(void *arg, const char *name, size_t name_bytes, const char *value,
+                      size_t value_bytes);
+    /* The head is whole. body_bytes: as declared, or UPSTREAM_BODY_UNKNOWN. */
+    void (*on_head)(void *arg, unsigned status, uint64_t body_bytes);
+    /* False: no room; the connection to the gateway is paused, and the same bytes are offered
+     * again after upstream_resume(). */
+    bool (*on_data)(void *arg, const uint8_t *data, size_t bytes);
+    upstream_on_done *on_done;
+};
+
+#define UPSTREAM_BODY_UNKNOWN UINT64_MAX
+
+/* Begin a read; read is copied, with its target and headers. Errors: NULL without memory; no
+ * callback is then called. */
+__attribute__((warn_unused_result)) struct upstream_call *
+upstream_read(struct upstream *upstream, const struct upstream_read *read);
+
+/* There is room again for a read whose on_data said no. Takes effect in upstream_flush(). */
+void upstream_resume(struct upstream_call *call);
+
+/* Drop a read: its connection is closed, no callback comes any more, call is gone. Not to be
+ * called from a callback of upstream. */
+void upstream_abort(struct upstream_call *call);
 
 /* One phase: what the gateway sent is read, calls that ended are reported. */
 void upstream_run(struct upstream *upstream);
@@ -64,7 +102,7 @@ void upstream_flush(struct upstream *upstream);
 /* When upstream_run() is due without an event. Units: [us] monotonic, or LOOP_NEVER. */
 uint64_t upstream_deadline_us(const struct upstream *upstream);
 
-/* End every call in flight with OUTCOME_CANCELLED. */
-void upstream_cancel(struct upstream *upstream);
+/* End every write in flight with OUTCOME_CANCELLED. */
+void upstream_cancel_writes(struct upstream *upstream);
 
 #endif

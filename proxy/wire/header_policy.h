@@ -18,6 +18,7 @@
 struct header_policy {
     bool forward_authorization;
     unsigned connections;
+
     struct {
         const char *value;
         size_t bytes;

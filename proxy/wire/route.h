@@ -31,17 +31,17 @@ enum route_id {
 };
 
 enum route_method { /* bits */
-    ROUTE_METHOD_GET = 1,
-    ROUTE_METHOD_HEAD = 2,
-    ROUTE_METHOD_POST = 4,
-    ROUTE_METHOD_OTHER = 8
+                    ROUTE_METHOD_GET = 1,
+                    ROUTE_METHOD_HEAD = 2,
+                    ROUTE_METHOD_POST = 4,
+                    ROUTE_METHOD_OTHER = 8
 };
 
 struct route {
     enum route_id id;
-    unsigned methods;   /* set of enum route_method that the route takes */
-    const char *allow;  /* the value of an Allow header, "GET, HEAD, POST" */
-    const char *name;   /* for metrics and logs: "write", "query", ...; "" for none */
+    unsigned methods;  /* set of enum route_method that the route takes */
+    const char *allow; /* the value of an Allow header, "GET, HEAD, POST" */
+    const char *name;  /* for metrics and logs: "write", "query", ...; "" for none */
 };
 
 /* Match a raw request target without its query: bytes from the request line up to '?' .

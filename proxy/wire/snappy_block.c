@@ -1,20 +1,23 @@
-/* Snappy blocks: libsnappy decodes; what it refuses is walked once more, element by element, only
- * to say what is wrong and where. Owns no memory. */
+/* Snappy blocks: lengths, and a decoder. The decoder takes nearly every element by copies of a
+ * fixed size, which need no loop and no call; what is odd, wrong, or near an end is left to a step
+ * that takes one element exactly and is the only one to find errors. libsnappy, against which it is
+ * tested, takes about half as long again (its build for baseline CPUs). Owns no memory. */
 #include "wire/snappy_block.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <snappy-c.h>
 #include <stdbool.h>
+#include <string.h>
 
-enum element { /* the low two bits of a tag */
-               ELEMENT_LITERAL,
-               ELEMENT_COPY_1, /* 11-bit offset, one byte of it after the tag */
-               ELEMENT_COPY_2,
-               ELEMENT_COPY_4
+enum element_kind { /* the low two bits of a tag */
+                    ELEMENT_LITERAL,
+                    ELEMENT_COPY_1, /* 11-bit offset, one byte of it after the tag */
+                    ELEMENT_COPY_2,
+                    ELEMENT_COPY_4
 };
 
 #define LITERAL_INLINE_MAX 60 /* longer literals carry 1 to 4 bytes of length after the tag */
+#define WILD_BYTES         64 /* what a copy may write where fewer are asked for */
 
 static int fail(struct wire_error *error, size_t offset, const char *what)
 {
@@ -63,90 +66,193 @@ int snappy_block_open(const uint8_t *data, size_t bytes, struct snappy_block *bl
     return 0;
 }
 
+/* A block being decoded. Owner: snappy_block_decode(), on its stack.
+ * in <= in_end, start <= out <= out_end. */
+struct decoder {
+    const uint8_t *in;
+    const uint8_t *in_end;
+    const uint8_t *start; /* of the output */
+    uint8_t *out;
+    uint8_t *out_end;
+};
+
 /* An element as it stands in the input. */
-struct element_head {
-    enum element kind;
+struct element {
+    enum element_kind kind;
     size_t head_bytes; /* tag and what belongs to it, without the bytes of a literal */
     uint64_t bytes;    /* of output */
-    uint32_t distance; /* of a copy */
+    size_t distance;   /* of a copy */
 };
 
 /* Shape: remaining >= 1. Returns a constant string where the element is cut short, else NULL. */
-static const char *read_element(const uint8_t *at, size_t remaining, struct element_head *head)
+static const char *read_element(const uint8_t *at, size_t remaining, struct element *element)
 {
     static const size_t copy_head_bytes[] = {0, 2, 3, 5};
     unsigned tag = at[0];
     unsigned high = tag >> 2;
-    head->kind = (enum element)(tag & 3);
-    if (head->kind == ELEMENT_LITERAL) {
+    element->kind = (enum element_kind)(tag & 3);
+    element->distance = 0;
+    if (element->kind == ELEMENT_LITERAL) {
         size_t extra = high < LITERAL_INLINE_MAX ? 0 : high - LITERAL_INLINE_MAX + 1;
-        head->head_bytes = 1 + extra;
-        if (head->head_bytes > remaining) {
+        element->head_bytes = 1 + extra;
+        if (element->head_bytes > remaining) {
             return "length of a literal is cut short";
         }
-        head->bytes = (extra == 0 ? (uint64_t)high : read_little_endian(at + 1, extra)) + 1;
+        element->bytes = (extra == 0 ? (uint64_t)high : read_little_endian(at + 1, extra)) + 1;
         return NULL;
     }
-    head->head_bytes = copy_head_bytes[head->kind];
-    if (head->head_bytes > remaining) {
+    element->head_bytes = copy_head_bytes[element->kind];
+    if (element->head_bytes > remaining) {
         return "copy is cut short";
     }
-    if (head->kind == ELEMENT_COPY_1) {
-        head->bytes = (high & 7) + 4;
-        head->distance = (tag >> 5) << 8 | at[1];
+    if (element->kind == ELEMENT_COPY_1) {
+        element->bytes = (high & 7) + 4;
+        element->distance = (tag >> 5) << 8 | at[1];
     } else {
-        head->bytes = high + 1;
-        head->distance = read_little_endian(at + 1, head->head_bytes - 1);
+        element->bytes = high + 1;
+        element->distance = read_little_endian(at + 1, element->head_bytes - 1);
     }
     return NULL;
 }
 
-/* Find the first element that makes the block invalid. Decodes nothing. Always fails. */
-__attribute__((cold)) static int locate_error(const struct snappy_block *block,
-                                              struct wire_error *error)
+/* What makes an element invalid where it stands, or NULL. */
+static const char *judge_element(const struct decoder *decoder, const struct element *element)
 {
-    size_t at = 0;
-    size_t produced = 0;
-    while (at < block->elements_bytes) {
-        size_t offset = block->prefix_bytes + at;
-        size_t remaining = block->elements_bytes - at;
-        struct element_head head = {.distance = 1};
-        const char *cut = read_element(block->elements + at, remaining, &head);
-        if (cut != NULL) {
-            return fail(error, offset, cut);
+    if (element->kind == ELEMENT_LITERAL) {
+        size_t remaining = (size_t)(decoder->in_end - decoder->in) - element->head_bytes;
+        if (element->bytes > remaining) {
+            return "literal runs past the end of the input";
         }
-        bool literal = head.kind == ELEMENT_LITERAL;
-        if (literal && head.bytes > remaining - head.head_bytes) {
-            return fail(error, offset, "literal runs past the end of the input");
-        }
-        if (!literal && head.distance == 0) {
-            return fail(error, offset, "copy of distance 0");
-        }
-        if (!literal && head.distance > produced) {
-            return fail(error, offset, "copy reaches before the start");
-        }
-        if (head.bytes > block->decoded_bytes - produced) {
-            return fail(error, offset, "output is longer than declared");
-        }
-        produced += (size_t)head.bytes;
-        at += head.head_bytes + (literal ? (size_t)head.bytes : 0);
+    } else if (element->distance == 0) {
+        return "copy of distance 0";
+    } else if (element->distance > (size_t)(decoder->out - decoder->start)) {
+        return "copy reaches before the start";
     }
-    return fail(error, block->prefix_bytes + at,
-                produced < block->decoded_bytes ? "output is shorter than declared"
-                                                : "not a snappy block");
+    if (element->bytes > (size_t)(decoder->out_end - decoder->out)) {
+        return "output is longer than declared";
+    }
+    return NULL;
+}
+
+/* Repeat the last distance bytes of the output until bytes are written. What stands from there to
+ * out is a whole number of repetitions, so it can be copied in ever larger pieces. */
+static void copy_back(struct decoder *decoder, size_t distance, size_t bytes)
+{
+    const uint8_t *from = decoder->out - distance;
+    while (bytes > 0) {
+        size_t piece = bytes < distance ? bytes : distance;
+        memcpy(decoder->out, from, piece);
+        decoder->out += piece;
+        bytes -= piece;
+        distance += piece;
+    }
+}
+
+/* Take one element, whatever it is, without a byte read or written beside it.
+ * Returns what is wrong with it, or NULL. Shape: in < in_end. */
+static const char *take_element(struct decoder *decoder)
+{
+    struct element element;
+    const char *wrong =
+        read_element(decoder->in, (size_t)(decoder->in_end - decoder->in), &element);
+    if (wrong == NULL) {
+        wrong = judge_element(decoder, &element);
+    }
+    if (wrong != NULL) {
+        return wrong;
+    }
+    size_t bytes = (size_t)element.bytes;
+    decoder->in += element.head_bytes;
+    if (element.kind == ELEMENT_LITERAL) {
+        memcpy(decoder->out, decoder->in, bytes);
+        decoder->in += bytes;
+        decoder->out += bytes;
+    } else {
+        copy_back(decoder, element.distance, bytes);
+    }
+    return NULL;
+}
+
+static inline void copy_16(uint8_t *to, const uint8_t *from)
+{
+    uint8_t bytes[16];
+    memcpy(bytes, from, sizeof(bytes));
+    memcpy(to, bytes, sizeof(bytes));
+}
+
+/* Copy 32 or 64 bytes where 1..64 are asked for. In steps of 16, so that a copy from 16 or more
+ * bytes back reads what it has written before. */
+static inline void copy_wild(uint8_t *to, const uint8_t *from, size_t bytes)
+{
+    copy_16(to, from);
+    copy_16(to + 16, from + 16);
+    if (bytes > 32) {
+        copy_16(to + 32, from + 32);
+        copy_16(to + 48, from + 48);
+    }
+}
+
+/* Take elements while both ends are far enough that copy_wild() stays inside. Stops before anything
+ * but a short literal or a valid copy of at least 16 bytes back. */
+static void take_usual_elements(struct decoder *decoder)
+{
+    const uint8_t *in = decoder->in; /* kept out of memory, which the bytes written might alias */
+    uint8_t *out = decoder->out;
+    while (decoder->in_end - in >= 1 + WILD_BYTES && decoder->out_end - out >= WILD_BYTES) {
+        unsigned tag = in[0];
+        unsigned kind = tag & 3;
+        size_t bytes = (tag >> 2) + 1;
+        if (kind == ELEMENT_LITERAL) {
+            if (bytes > LITERAL_INLINE_MAX) {
+                break;
+            }
+            copy_wild(out, in + 1, bytes);
+            in += 1 + bytes;
+            out += bytes;
+            continue;
+        }
+        size_t distance = in[1];
+        size_t head_bytes = 2;
+        if (kind == ELEMENT_COPY_1) {
+            bytes = ((tag >> 2) & 7) + 4;
+            distance |= (size_t)(tag >> 5) << 8;
+        } else if (kind == ELEMENT_COPY_2) {
+            distance |= (size_t)in[2] << 8;
+            head_bytes = 3;
+        } else {
+            break;
+        }
+        if (distance < 16 || distance > (size_t)(out - decoder->start)) {
+            break;
+        }
+        copy_wild(out, out - distance, bytes);
+        in += head_bytes;
+        out += bytes;
+    }
+    decoder->in = in;
+    decoder->out = out;
 }
 
 int snappy_block_decode(const struct snappy_block *block, uint8_t *out, struct wire_error *error)
 {
-    /* libsnappy wants the prefix too; it stands right before the elements. */
-    const char *input = (const char *)(block->elements - block->prefix_bytes);
-    size_t decoded_bytes = block->decoded_bytes;
-    snappy_status status = snappy_uncompress(input, block->prefix_bytes + block->elements_bytes,
-                                             (char *)out, &decoded_bytes);
-    if (status != SNAPPY_OK) {
-        return locate_error(block, error);
+    struct decoder decoder = {.in = block->elements,
+                              .in_end = block->elements + block->elements_bytes,
+                              .start = out,
+                              .out = out,
+                              .out_end =
+                                  block->decoded_bytes == 0 ? out : out + block->decoded_bytes};
+    while (decoder.in < decoder.in_end) {
+        const uint8_t *element = decoder.in;
+        const char *wrong = take_element(&decoder);
+        if (wrong != NULL) {
+            return fail(error, block->prefix_bytes + (size_t)(element - block->elements), wrong);
+        }
+        take_usual_elements(&decoder);
     }
-    assert(decoded_bytes == block->decoded_bytes);
+    if (decoder.out < decoder.out_end) {
+        return fail(error, block->prefix_bytes + block->elements_bytes,
+                    "output is shorter than declared");
+    }
     return 0;
 }
 

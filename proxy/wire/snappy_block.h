@@ -36,12 +36,12 @@ __attribute__((warn_unused_result)) int snappy_block_open(const uint8_t *data, s
                                                           struct snappy_block *block,
                                                           struct wire_error *error);
 
-/* Decode the whole block into out, which has room for block->decoded_bytes.
- * Errors: -EBADMSG and *error (offset from the start of the input, prefix included); out then
- * holds rubbish. */
+/* Decode the whole block into out, which has room for block->decoded_bytes; not a byte beyond is
+ * written. Refuses what libsnappy refuses, and one thing more: a literal of 2^32 bytes, whose
+ * length libsnappy lets wrap to 0 and Go's decoder refuses. Errors: -EBADMSG and *error (offset
+ * from the start of the input, prefix included); out then holds rubbish. */
 __attribute__((warn_unused_result)) int snappy_block_decode(const struct snappy_block *block,
-                                                            uint8_t *out,
-                                                            struct wire_error *error);
+                                                            uint8_t *out, struct wire_error *error);
 
 /* Write the varint prefix for a block of decoded_bytes. Returns its size, 1..5 [bytes].
  * Shape: decoded_bytes <= UINT32_MAX. */

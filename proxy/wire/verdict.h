@@ -13,7 +13,7 @@ enum outcome_kind {
     OUTCOME_UNREACHABLE, /* no connection: refused, no route, DNS, TLS */
     OUTCOME_BROKEN,      /* the connection ended or made no sense before the whole answer */
     OUTCOME_TIMEOUT,
-    OUTCOME_CANCELLED    /* by ourselves, at the end of the grace period */
+    OUTCOME_CANCELLED /* by ourselves, at the end of the grace period */
 };
 
 #define OUTCOME_BODY_MAX   1024 /* [bytes] of an answer's body that are kept for the sender */
@@ -22,9 +22,9 @@ enum outcome_kind {
 /* Owner: made by the sender of the batch, borrowed by callbacks for their duration. */
 struct outcome {
     enum outcome_kind kind;
-    unsigned status;         /* 100..599 when answered */
-    unsigned retry_after_s;  /* [s] from the gateway's Retry-After; 0: none */
-    size_t body_bytes;       /* of body, <= OUTCOME_BODY_MAX */
+    unsigned status;        /* 100..599 when answered */
+    unsigned retry_after_s; /* [s] from the gateway's Retry-After; 0: none */
+    size_t body_bytes;      /* of body, <= OUTCOME_BODY_MAX */
     char body[OUTCOME_BODY_MAX];
     char detail[OUTCOME_DETAIL_MAX]; /* for logs, when not answered */
 };

@@ -1,0 +1,147 @@
+/* The descriptors that curl watches. Owns their bookkeeping; curl owns the descriptors. */
+#include "io/upstream_sockets.h"
+
+#include "io/loop.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+/* One descriptor. Owner: upstream_sockets, from curl's first wish until its last is in force. */
+struct upstream_socket {
+    struct loop_watch watch;
+    struct upstream_sockets *sockets;
+    struct upstream_socket *next;       /* in all */
+    struct upstream_socket *next_ready; /* in ready */
+    int fd;
+    uint32_t wanted;     /* epoll events that curl wants; 0: none */
+    uint32_t registered; /* epoll events that the kernel knows */
+    uint32_t events;     /* recorded, not yet handed to curl */
+};
+
+static void on_socket_ready(struct loop_watch *watch, uint32_t events)
+{
+    struct upstream_socket *socket =
+        (struct upstream_socket *)((char *)watch - offsetof(struct upstream_socket, watch));
+    if (socket->events == 0) {
+        socket->next_ready = socket->sockets->ready;
+        socket->sockets->ready = socket;
+    }
+    socket->events |= events;
+}
+
+static struct upstream_socket *socket_of(struct upstream_sockets *sockets, int fd)
+{
+    for (struct upstream_socket *s = sockets->all; s != NULL; s = s->next) {
+        if (s->fd == fd) {
+            return s;
+        }
+    }
+    struct upstream_socket *socket = calloc(1, sizeof(*socket));
+    if (socket == NULL) {
+        return NULL;
+    }
+    socket->watch.on_ready = on_socket_ready;
+    socket->sockets = sockets;
+    socket->fd = fd;
+    socket->next = sockets->all;
+    sockets->all = socket;
+    return socket;
+}
+
+/* An error here would end the whole multi handle, so a wish that finds no memory is left to the
+ * transfer's own timeout. */
+static int on_socket_wish(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
+{
+    (void)easy;
+    struct upstream_sockets *sockets = arg;
+    struct upstream_socket *socket = socket_arg;
+    if (socket == NULL || socket->fd != fd) {
+        socket = socket_of(sockets, fd);
+        if (socket == NULL) {
+            return 0;
+        }
+        (void)curl_multi_assign(sockets->multi, fd, socket);
+    }
+    socket->wanted = ((what & CURL_POLL_IN) != 0 ? (uint32_t)EPOLLIN : 0) |
+                     ((what & CURL_POLL_OUT) != 0 ? (uint32_t)EPOLLOUT : 0);
+    if (what == CURL_POLL_REMOVE) {
+        socket->wanted = 0;
+        (void)curl_multi_assign(sockets->multi, fd, NULL);
+    }
+    return 0;
+}
+
+int upstream_sockets_on_close(void *arg, curl_socket_t fd)
+{
+    struct upstream_sockets *sockets = arg;
+    for (struct upstream_socket *s = sockets->all; s != NULL; s = s->next) {
+        if (s->fd == fd) {
+            loop_clear(sockets->loop, fd);
+            s->registered = 0;
+            s->wanted = 0;
+        }
+    }
+    return close(fd);
+}
+
+void upstream_sockets_run(struct upstream_sockets *sockets)
+{
+    struct upstream_socket *socket = sockets->ready;
+    sockets->ready = NULL;
+    while (socket != NULL) {
+        struct upstream_socket *next = socket->next_ready;
+        uint32_t events = socket->events;
+        socket->events = 0;
+        /* Not registered: closed by what curl did for another socket of this turn. */
+        if (socket->registered != 0) {
+            int mask = ((events & (uint32_t)(EPOLLIN | EPOLLHUP)) != 0 ? CURL_CSELECT_IN : 0) |
+                       ((events & (uint32_t)EPOLLOUT) != 0 ? CURL_CSELECT_OUT : 0) |
+                       ((events & (uint32_t)EPOLLERR) != 0 ? CURL_CSELECT_ERR : 0);
+            int running;
+            (void)curl_multi_socket_action(sockets->multi, socket->fd, mask, &running);
+        }
+        socket = next;
+    }
+}
+
+void upstream_sockets_flush(struct upstream_sockets *sockets)
+{
+    struct upstream_socket **at = &sockets->all;
+    while (*at != NULL) {
+        struct upstream_socket *socket = *at;
+        if (socket->wanted == 0) {
+            if (socket->registered != 0) {
+                loop_clear(sockets->loop, socket->fd);
+            }
+            *at = socket->next;
+            free(socket);
+            continue;
+        }
+        if (socket->wanted != socket->registered &&
+            loop_set(sockets->loop, socket->fd, socket->wanted, &socket->watch) == 0) {
+            socket->registered = socket->wanted;
+        }
+        at = &socket->next;
+    }
+}
+
+int upstream_sockets_init(struct upstream_sockets *sockets, CURLM *multi, struct loop *loop)
+{
+    *sockets = (struct upstream_sockets){.loop = loop, .multi = multi};
+    bool set = curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket_wish) == CURLM_OK &&
+               curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, sockets) == CURLM_OK;
+    return set ? 0 : -ENOMEM;
+}
+
+void upstream_sockets_deinit(struct upstream_sockets *sockets)
+{
+    while (sockets->all != NULL) {
+        struct upstream_socket *socket = sockets->all;
+        sockets->all = socket->next;
+        free(socket);
+    }
+}

@@ -1,0 +1,40 @@
+/* The descriptors that curl watches, put to the kernel once a turn.
+ *
+ * curl drops its watch when a transfer ends and sets it again for the next one on the same
+ * connection. The wish is only noted; at the end of the turn most have come back to what they
+ * were, and no system call is made. Belongs to upstream.c, and shares its licence to curl.h. */
+#ifndef AGENT_PROXY_IO_UPSTREAM_SOCKETS_H
+#define AGENT_PROXY_IO_UPSTREAM_SOCKETS_H
+
+#include <curl/curl.h>
+#include <stdbool.h>
+
+struct loop;
+struct upstream_socket;
+
+/* Owner: embedded in struct upstream; stays where it is. */
+struct upstream_sockets {
+    struct loop *loop;
+    CURLM *multi;
+    struct upstream_socket *all;
+    struct upstream_socket *ready; /* with events that curl has not seen */
+};
+
+/* Take over the watches of multi. Errors: -ENOMEM. */
+__attribute__((warn_unused_result)) int upstream_sockets_init(struct upstream_sockets *sockets,
+                                                              CURLM *multi, struct loop *loop);
+
+/* Forget all, after multi has been cleaned up. */
+void upstream_sockets_deinit(struct upstream_sockets *sockets);
+
+/* Hand the events of this turn to curl. */
+void upstream_sockets_run(struct upstream_sockets *sockets);
+
+/* Put curl's wishes into force. */
+void upstream_sockets_flush(struct upstream_sockets *sockets);
+
+/* CURLOPT_CLOSESOCKETFUNCTION of every transfer; arg is the struct upstream_sockets. The kernel
+ * forgets a descriptor that is closed; so must we, before its number comes again. */
+int upstream_sockets_on_close(void *arg, curl_socket_t fd);
+
+#endif
