@@ -96,7 +96,7 @@ static uint64_t count_samples(const struct bytes *body)
     struct bytes decoded = {0};
     struct samples_walker walker = {ignore_series, count_sample, &samples};
     if (snappy_uncompressed_length((const char *)body->data, body->size, &size) == SNAPPY_OK) {
-        bytes_reserve(&decoded, size);
+        bytes_reserve(&decoded, size + 1); /* not NULL, even for nothing */
         if (snappy_uncompress((const char *)body->data, body->size, (char *)decoded.data, &size) !=
                 SNAPPY_OK ||
             !samples_walk(decoded.data, size, &walker)) {

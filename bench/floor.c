@@ -214,7 +214,7 @@ static bool check_body(struct floor *floor, const uint8_t *body, size_t bytes)
         block.decoded_bytes > BODY_BYTES_MAX) {
         return false;
     }
-    bytes_reserve(&floor->decoded, block.decoded_bytes);
+    bytes_reserve(&floor->decoded, block.decoded_bytes + 1); /* not NULL */
     if (snappy_block_decode(&block, floor->decoded.data, &error) != 0 ||
         write_request_scan(floor->decoded.data, block.decoded_bytes, &counts, &error) != 0) {
         return false;

@@ -108,7 +108,7 @@ bool post_read(struct post *post, const void *body, size_t bytes)
     if (snappy_uncompressed_length(body, bytes, &size) != SNAPPY_OK || size > DECODED_BYTES_MAX) {
         return false;
     }
-    bytes_reserve(&post->decoded, size);
+    bytes_reserve(&post->decoded, size + 1); /* not NULL, even for nothing */
     const struct samples_walker walker = {on_series, on_sample, post};
     return snappy_uncompress(body, bytes, (char *)post->decoded.data, &size) == SNAPPY_OK &&
            samples_walk(post->decoded.data, size, &walker);
