@@ -66,9 +66,11 @@ int header_policy_note(struct header_policy *policy, const char *name, size_t na
     if (!text_is((struct text){.start = name, .bytes = name_bytes}, "Connection")) {
         return 0;
     }
-    if (policy->connections == HEADER_POLICY_CONNECTIONS_MAX) {
+    if (policy->connections == HEADER_POLICY_CONNECTIONS_MAX ||
+        value_bytes > HEADER_POLICY_CONNECTION_BYTES_MAX - policy->connection_bytes) {
         return -E2BIG;
     }
+    policy->connection_bytes += value_bytes;
     policy->connection[policy->connections].value = value;
     policy->connection[policy->connections].bytes = value_bytes;
     policy->connections++;

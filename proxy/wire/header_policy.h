@@ -12,12 +12,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define HEADER_POLICY_CONNECTIONS_MAX 8 /* Connection headers of one message */
+/* Connection headers of one message, far above any honest one. Each header is looked up in all of
+ * them, so without a bound a message could keep us busy. */
+#define HEADER_POLICY_CONNECTIONS_MAX      8
+#define HEADER_POLICY_CONNECTION_BYTES_MAX 1024 /* [bytes] of their values together */
 
 /* The policy for one message. Owner: the caller; borrows the values of its Connection headers. */
 struct header_policy {
     bool forward_authorization;
     unsigned connections;
+    size_t connection_bytes; /* of all values */
 
     struct {
         const char *value;
@@ -29,7 +33,7 @@ struct header_policy {
 void header_policy_init(struct header_policy *policy, bool forward_authorization);
 
 /* See a header before any is judged. Keeps the value of Connection, which must outlive the policy.
- * Errors: -E2BIG: more Connection headers than any honest message has; refuse the message. */
+ * Errors: -E2BIG: too many Connection headers, or too long; refuse the message. */
 __attribute__((warn_unused_result)) int header_policy_note(struct header_policy *policy,
                                                            const char *name, size_t name_bytes,
                                                            const char *value, size_t value_bytes);

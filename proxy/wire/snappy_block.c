@@ -9,12 +9,9 @@
 #include <stdbool.h>
 #include <string.h>
 
-enum element_kind { /* the low two bits of a tag */
-                    ELEMENT_LITERAL,
-                    ELEMENT_COPY_1, /* 11-bit offset, one byte of it after the tag */
-                    ELEMENT_COPY_2,
-                    ELEMENT_COPY_4
-};
+/* The low two bits of a tag. A copy's number is that of the bytes its distance takes; the first
+ * kind has 3 more bits of it in the tag. */
+enum element_kind { ELEMENT_LITERAL, ELEMENT_COPY_1, ELEMENT_COPY_2, ELEMENT_COPY_4 };
 
 #define LITERAL_INLINE_MAX 60 /* longer literals carry 1 to 4 bytes of length after the tag */
 #define WILD_BYTES         64 /* what a copy may write where fewer are asked for */

@@ -240,37 +240,48 @@ static int take_length(const struct scan *scan, struct span *span, const uint8_t
     return 0;
 }
 
-/* The size of the label at the start of left bytes if it is encoded as every known sender does it:
- * its own tag and length, name and value in this order, nothing else, lengths that add up. Else 0.
- * Shape: the name up to 127 bytes; the label up to 16383, beyond which it is no usual one. */
-static inline size_t usual_label(const uint8_t *at, size_t left)
+/* The usual label: its own tag and length, then name and value, each with tag and length, nothing
+ * else, and the lengths add up. Both functions return the size of such a label at the start of left
+ * bytes, else 0; all that they read is inside of it. Short: the length is one byte, so all are. */
+static inline size_t usual_short_label(const uint8_t *at, size_t left)
 {
-    if (left < 6 || at[0] != TAG_LENGTH(1)) {
+    size_t bytes = at[1];
+    const uint8_t *name = at + 2;
+    if (bytes < 4 || bytes > left - 2 || name[0] != TAG_LENGTH(1) || name[1] > bytes - 4) {
         return 0;
     }
-    size_t bytes = at[1]; /* of the label after its length; one byte of length */
-    const uint8_t *name = at + 2;
-    if (bytes <= 0x7f) {
-        if (bytes < 4 || bytes > left - 2 || name[0] != TAG_LENGTH(1) || name[1] > bytes - 4) {
-            return 0;
-        }
-        const uint8_t *value = name + 2 + name[1];
-        return value[0] == TAG_LENGTH(2) && value[1] == bytes - 4 - name[1] ? 2 + bytes : 0;
-    }
-    bytes = (bytes & 0x7f) | (size_t)at[2] << 7; /* two bytes of length */
-    name = at + 3;
+    const uint8_t *value = name + 2 + name[1];
+    return value[0] == TAG_LENGTH(2) && value[1] == bytes - 4 - name[1] ? 2 + bytes : 0;
+}
+
+/* Long: two bytes of length, one for the name, one or two for the value. */
+static inline size_t usual_long_label(const uint8_t *at, size_t left)
+{
+    size_t bytes = (at[1] & 0x7fu) | (size_t)at[2] << 7;
+    const uint8_t *name = at + 3;
     if (at[2] > 0x7f || bytes < 5 || bytes > left - 3 || name[0] != TAG_LENGTH(1) ||
         name[1] > 0x7f || name[1] > bytes - 5) {
         return 0;
     }
     const uint8_t *value = name + 2 + name[1];
-    bool short_value = value[1] <= 0x7f;
-    size_t value_bytes = short_value ? value[1] : (value[1] & 0x7fu) | (size_t)value[2] << 7;
-    size_t head_bytes = short_value ? 4 : 5;
-    return value[0] == TAG_LENGTH(2) && (short_value || value[2] <= 0x7f) &&
-                   head_bytes + name[1] + value_bytes == bytes
-               ? 3 + bytes
-               : 0;
+    size_t length = value[1];
+    size_t head_bytes = 4; /* tags and lengths of name and value */
+    if (length > 0x7f) {
+        if (value[2] > 0x7f) {
+            return 0;
+        }
+        length = (length & 0x7f) | (size_t)value[2] << 7;
+        head_bytes = 5;
+    }
+    return value[0] == TAG_LENGTH(2) && head_bytes + name[1] + length == bytes ? 3 + bytes : 0;
+}
+
+static inline size_t usual_label(const uint8_t *at, size_t left)
+{
+    if (left < 6 || at[0] != TAG_LENGTH(1)) {
+        return 0;
+    }
+    return at[1] <= 0x7f ? usual_short_label(at, left) : usual_long_label(at, left);
 }
 
 /* The size of the float sample at the start of left bytes if it is encoded the usual way: a value

@@ -85,7 +85,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     while (lines_next(&first, &line)) {
         if (header_policy_note(&policy, line.name, line.name_bytes, line.value, line.value_bytes) <
             0) {
-            CHECK(policy.connections == HEADER_POLICY_CONNECTIONS_MAX);
+            CHECK(policy.connections == HEADER_POLICY_CONNECTIONS_MAX ||
+                  policy.connection_bytes + line.value_bytes > HEADER_POLICY_CONNECTION_BYTES_MAX);
             return 0;
         }
     }

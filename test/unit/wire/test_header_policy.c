@@ -121,6 +121,19 @@ static void test_connection_headers_are_bounded(void **state)
     assert_int_equal(header_policy_note(&policy, "Connection", 10, "x", 1), -E2BIG);
 }
 
+static void test_connection_bytes_are_bounded(void **state)
+{
+    (void)state;
+    static char value[HEADER_POLICY_CONNECTION_BYTES_MAX];
+    memset(value, ',', sizeof(value));
+    struct header_policy policy;
+    header_policy_init(&policy, false);
+    assert_int_equal(header_policy_note(&policy, "Connection", 10, value, sizeof(value) - 1), 0);
+    assert_int_equal(header_policy_note(&policy, "Connection", 10, value, 2), -E2BIG);
+    assert_int_equal(header_policy_note(&policy, "Connection", 10, value, 1), 0);
+    assert_int_equal(header_policy_note(&policy, "Connection", 10, value, 1), -E2BIG);
+}
+
 static void test_invalid_values_do_not_pass(void **state)
 {
     (void)state;
@@ -141,6 +154,7 @@ int main(void)
         cmocka_unit_test(test_down_strips_hop_by_hop_and_framing),
         cmocka_unit_test(test_what_connection_lists_is_stripped),
         cmocka_unit_test(test_connection_headers_are_bounded),
+        cmocka_unit_test(test_connection_bytes_are_bounded),
         cmocka_unit_test(test_invalid_values_do_not_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
