@@ -240,7 +240,8 @@ def check_stop_by_signal_finishes_what_is_under_way(run):
         report = json.loads(load.communicate(timeout=10)[0])
         expect("exit code", load.returncode, 0)
         expect("unanswered", report["unanswered"], 0)
-        expect_items(sink.stats(), requests_complete=report["acknowledged"], posts=report["requests"])
+        stats = sink.stats()
+        expect_items(stats, requests_complete=report["acknowledged"], posts=report["requests"])
 
 
 def check_captured_bodies_are_sent_as_they_are(run):
@@ -262,7 +263,8 @@ def check_sink_takes_requests_in_any_split(run):
         "Content-Encoding: snappy\r\n"
     ).encode()
     by_length = head + b"Content-Length: 1\r\n\r\n" + body
-    chunked = head + b"Transfer-Encoding: chunked\r\n\r\n1;x=y\r\n" + body + b"\r\n0\r\nA: b\r\n\r\n"
+    chunks = b"1;x=y\r\n" + body + b"\r\n0\r\nA: b\r\n\r\n"
+    chunked = head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks
     for options in (("--verify",), (), ("--delay-ms=1",)):
         with run.sink(*options) as sink:
             host, port = sink.address.split(":")
