@@ -104,6 +104,8 @@ static struct server *make_server(struct worker *worker)
         .owner = worker->admin,
         .log = worker->settings.log,
         .metrics = worker->settings.metrics,
+        .connections_max = (size_t)config->limits_connections,
+        .connections_per_address_max = (size_t)config->limits_connections_per_address,
         .drain_bytes_max = 2 * config->limits_body_bytes,
     };
     for (int id = ROUTE_READ_QUERY; id <= ROUTE_OTLP; id++) {

@@ -74,6 +74,7 @@
     X(REJECTED_PROTOBUF, "agent_proxy_requests_rejected_total", "reason=\"protobuf\"", "")         \
     X(REJECTED_HTTP, "agent_proxy_requests_rejected_total", "reason=\"http\"", "")                 \
     X(REJECTED_BUDGET, "agent_proxy_requests_rejected_total", "reason=\"memory_budget\"", "")      \
+    X(REJECTED_CONNECTIONS, "agent_proxy_requests_rejected_total", "reason=\"connections\"", "")   \
     X(REJECTED_STOPPING, "agent_proxy_requests_rejected_total", "reason=\"stopping\"", "")         \
     X(REJECTED_DEADLINE, "agent_proxy_requests_rejected_total", "reason=\"deadline\"", "")         \
     X(BATCHES_2XX, "agent_proxy_gateway_requests_total", "outcome=\"2xx\"",                        \
@@ -91,6 +92,8 @@
       "Bytes of the gateway's answers to reads that were passed on to clients.")                   \
     X(READS_CANCELLED, "agent_proxy_read_requests_cancelled_total", "",                            \
       "Reads whose client was gone before its answer was whole.")                                  \
+    X(CONNECTIONS_OVERDUE, "agent_proxy_connections_overdue_total", "",                            \
+      "Connections closed because a head, a body or the taking of a reply took too long.")         \
     X(CONNECTIONS_ACCEPTED, "agent_proxy_connections_accepted_total", "",                          \
       "Connections accepted by the listener.")
 

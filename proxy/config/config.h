@@ -46,6 +46,8 @@ struct config {
     uint64_t batch_linger_us;
     uint64_t limits_body_bytes;
     uint64_t limits_decoded_bytes;
+    uint64_t limits_connections;             /* open at once, of each worker */
+    uint64_t limits_connections_per_address; /* of them from one address */
     uint64_t limits_memory_bytes; /* budget for what is held of requests; 0: by memory limit */
 };
 

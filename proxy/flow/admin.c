@@ -106,6 +106,11 @@ void admin_on_refused(void *owner, struct exchange *exchange, enum server_refusa
         exchange_reply_text(exchange, 405, headers, reason);
         break;
     }
+    case SERVER_REFUSAL_CONNECTIONS: {
+        const struct server_header headers[] = {{"Retry-After", "5"}, {NULL, NULL}};
+        exchange_reply_text(exchange, 503, headers, reason); /* counted as the connection came */
+        break;
+    }
     case SERVER_REFUSAL_NOT_FOUND:
         metrics_add(metrics, METRIC_REJECTED_PATH, 1);
         exchange_reply_text(exchange, 404, NULL, reason);
@@ -129,8 +134,10 @@ struct admin *admin_new(const struct flow_context *context, const struct admin_s
     }
     admin->context = context;
     admin->shared = shared;
-    admin->handler = (struct server_handler){
-        .owner = admin, .on_headers = on_headers, .on_complete = on_complete};
+    admin->handler = (struct server_handler){.owner = admin,
+                                             .on_headers = on_headers,
+                                             .on_complete = on_complete,
+                                             .serves_reserved = true};
     return admin;
 }
 

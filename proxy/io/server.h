@@ -6,7 +6,10 @@
  *
  * A reply may be given at any point from on_headers on; what is left of the body is then drained
  * within bounds, so that the sender sees the reply and not a reset. Without a reply after
- * on_complete the exchange waits, at no cost, until exchange_reply(). */
+ * on_complete the exchange waits, at no cost, until exchange_reply().
+ *
+ * Connections have limits of number and of time: a head may take 10 s, a body 30 s, a reply 60 s
+ * without progress; all absolute, all ended by closing the connection. */
 #ifndef AGENT_PROXY_IO_SERVER_H
 #define AGENT_PROXY_IO_SERVER_H
 
@@ -37,7 +40,8 @@ struct server_handler {
      * 0 for none now (exchange_stream_ready() asks again), or SERVER_STREAM_*. */
     ptrdiff_t (*on_wanted)(void *owner, struct exchange *exchange, uint8_t *out, size_t room);
     void (*on_end)(void *owner, struct exchange *exchange, bool replied);
-    bool watch_client; /* end an exchange that waits as soon as its client is gone */
+    bool watch_client;    /* end an exchange that waits as soon as its client is gone */
+    bool serves_reserved; /* also on connections above the limit */
 };
 
 #define SERVER_STREAM_END    ((ptrdiff_t)-1) /* the body is whole */
@@ -45,10 +49,11 @@ struct server_handler {
 
 /* Why the server itself turns a request away. */
 enum server_refusal {
-    SERVER_REFUSAL_HTTP,      /* 400: a request head that is not plain HTTP/1.1; then closed */
-    SERVER_REFUSAL_BAD_PATH,  /* 400 */
-    SERVER_REFUSAL_NOT_FOUND, /* 404 */
-    SERVER_REFUSAL_METHOD     /* 405 with Allow */
+    SERVER_REFUSAL_HTTP,       /* 400: a request head that is not plain HTTP/1.1; then closed */
+    SERVER_REFUSAL_BAD_PATH,   /* 400 */
+    SERVER_REFUSAL_NOT_FOUND,  /* 404 */
+    SERVER_REFUSAL_METHOD,     /* 405 with Allow */
+    SERVER_REFUSAL_CONNECTIONS /* 503: above the limit of connections; then closed */
 };
 
 struct server_settings {
@@ -59,6 +64,8 @@ struct server_settings {
     void *owner; /* of on_refused */
     const struct log *log;
     struct metrics *metrics;
+    size_t connections_max;             /* of this server */
+    size_t connections_per_address_max; /* from one peer address */
     uint64_t drain_bytes_max; /* [bytes] of a refused request's body that are read and dropped */
 };
 
@@ -136,6 +143,14 @@ void exchange_stream(struct exchange *exchange, unsigned status,
 
 /* There is something for on_wanted, the end included. */
 void exchange_stream_ready(struct exchange *exchange);
+
+/* Cut the connection, whatever the exchange waits for; on_end follows. */
+void exchange_abort(struct exchange *exchange);
+
+/* Remember something of the sender, for as long as its connection lasts: a time, 0 at first.
+ * Units: [us] monotonic. */
+void exchange_mark_sender(struct exchange *exchange, uint64_t until_us);
+uint64_t exchange_sender_mark_us(const struct exchange *exchange);
 
 /* Reply with a line of text, to which '\n' is added; headers as above. */
 void exchange_reply_text(struct exchange *exchange, unsigned status,

@@ -1,0 +1,326 @@
+/* Connections: how many there may be, in all and from one address, and how long each may take for
+ * what it does. Owns them; libmicrohttpd reads and writes them, and is told that one has overstayed
+ * by the end of its socket. */
+#include "io/server_private.h"
+
+#include "base/clock.h"
+#include "base/metrics.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <linux/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define SEC_US UINT64_C(1000000)
+
+#define HEAD_US      (10 * SEC_US)
+#define BODY_US      (30 * SEC_US)
+#define REPLY_US     (60 * SEC_US)  /* without progress */
+#define IDLE_LOOK_US (10 * SEC_US)  /* has a head begun to come? */
+#define IDLE_US      (360 * SEC_US) /* beyond the 5 min after which Prometheus lets go */
+
+#define ACCEPT_PAUSE_US (SEC_US / 10) /* when descriptors have run out */
+#define LOG_INTERVAL_US (10 * SEC_US)
+#define RESERVED_MAX    16 /* connections above the limit, for health and metrics */
+
+/* -- Lists by deadline ------------------------------------------------------------------------ */
+
+static uint64_t time_for(enum connection_state state)
+{
+    static const uint64_t times_us[CONNECTION_STATES] = {[CONNECTION_IDLE] = IDLE_LOOK_US,
+                                                         [CONNECTION_HEAD] = HEAD_US,
+                                                         [CONNECTION_BODY] = BODY_US,
+                                                         [CONNECTION_WAITING] = LOOP_NEVER,
+                                                         [CONNECTION_REPLYING] = REPLY_US};
+    return times_us[state];
+}
+
+/* All of a list have the same time, so its end is the place of the latest deadline. */
+static void append(struct connection *connection, enum connection_state state)
+{
+    struct connection_list *list = &connection->server->connections[state];
+    uint64_t time_us = time_for(state);
+    connection->state = state;
+    connection->deadline_us = time_us == LOOP_NEVER ? LOOP_NEVER : clock_now_us() + time_us;
+    connection->next = NULL;
+    connection->prev = list->last;
+    if (list->last != NULL) {
+        list->last->next = connection;
+    } else {
+        list->first = connection;
+    }
+    list->last = connection;
+}
+
+static void detach(struct connection *connection)
+{
+    struct connection_list *list = &connection->server->connections[connection->state];
+    if (connection->prev != NULL) {
+        connection->prev->next = connection->next;
+    } else {
+        list->first = connection->next;
+    }
+    if (connection->next != NULL) {
+        connection->next->prev = connection->prev;
+    } else {
+        list->last = connection->prev;
+    }
+}
+
+static uint64_t bytes_received(const struct connection *connection)
+{
+    struct tcp_info info;
+    socklen_t bytes = sizeof(info);
+    if (getsockopt(connection->fd, IPPROTO_TCP, TCP_INFO, &info, &bytes) != 0) {
+        return 0;
+    }
+    return info.tcpi_bytes_received;
+}
+
+void connection_enter(struct connection *connection, enum connection_state state)
+{
+    detach(connection);
+    append(connection, state);
+    if (state == CONNECTION_IDLE) {
+        connection->idle_since_us = clock_now_us();
+        connection->idle_bytes = 0; /* taken at the first look: most are busy again before it */
+    }
+}
+
+void connection_progress(struct connection *connection)
+{
+    if (connection->state == CONNECTION_REPLYING) {
+        detach(connection);
+        append(connection, CONNECTION_REPLYING);
+    }
+}
+
+/* libmicrohttpd sees the end of the socket and closes the connection without a reply. */
+static void cut(struct connection *connection)
+{
+    (void)shutdown(connection->fd, SHUT_RDWR);
+    detach(connection);
+    append(connection, CONNECTION_WAITING);
+}
+
+/* Between requests libmicrohttpd does not tell of a head that trickles in, but the kernel does. */
+static void look_at_idle(struct connection *connection, uint64_t now_us)
+{
+    uint64_t received = bytes_received(connection);
+    if (now_us - connection->idle_since_us >= IDLE_US) {
+        cut(connection);
+        return;
+    }
+    bool head_has_begun = connection->idle_bytes != 0 && received != connection->idle_bytes;
+    connection->idle_bytes = received;
+    detach(connection);
+    append(connection, head_has_begun ? CONNECTION_HEAD : CONNECTION_IDLE);
+}
+
+static void end_overdue(struct server *server, uint64_t now_us)
+{
+    for (enum connection_state state = 0; state < CONNECTION_STATES; state++) {
+        struct connection_list *list = &server->connections[state];
+        while (list->first != NULL && list->first->deadline_us <= now_us) {
+            if (state == CONNECTION_IDLE) {
+                look_at_idle(list->first, now_us);
+                continue;
+            }
+            metrics_add(server->settings.metrics, METRIC_CONNECTIONS_OVERDUE, 1);
+            cut(list->first);
+        }
+    }
+}
+
+/* -- Limits ----------------------------------------------------------------------------------- */
+
+static struct in6_addr address_of(const struct sockaddr_storage *peer)
+{
+    struct in6_addr address = IN6ADDR_ANY_INIT;
+    if (peer->ss_family == AF_INET6) {
+        return ((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr;
+    }
+    if (peer->ss_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const void *)peer;
+        address.s6_addr[10] = 0xff;
+        address.s6_addr[11] = 0xff;
+        memcpy(&address.s6_addr[12], &v4->sin_addr, sizeof(v4->sin_addr));
+    }
+    return address;
+}
+
+static size_t count_from(const struct server *server, const struct in6_addr *address)
+{
+    size_t count = 0;
+    for (unsigned state = 0; state < CONNECTION_STATES; state++) {
+        for (const struct connection *c = server->connections[state].first; c != NULL;
+             c = c->next) {
+            count += memcmp(&c->address, address, sizeof(*address)) == 0;
+        }
+    }
+    return count;
+}
+
+static void log_limit(struct server *server, const struct in6_addr *address, const char *which)
+{
+    uint64_t held_back;
+    if (log_gate_pass(&server->limit_gate, clock_now_us(), LOG_INTERVAL_US, &held_back)) {
+        char text[INET6_ADDRSTRLEN] = "";
+        (void)inet_ntop(AF_INET6, address, text, sizeof(text));
+        log_warn(server->settings.log, "limit of connections reached", log_str("limit", which),
+                 log_str("peer", text), log_u64("held_back", held_back));
+    }
+}
+
+/* Make room among the reserved: the one that has been silent for longest goes. */
+static void evict_reserved(struct server *server)
+{
+    struct connection *connection = server->connections[CONNECTION_HEAD].first;
+    while (connection != NULL && !connection->reserved) {
+        connection = connection->next;
+    }
+    if (connection != NULL) {
+        cut(connection);
+    }
+}
+
+enum admission { ADMITTED, ADMITTED_RESERVED, NOT_ADMITTED };
+
+static enum admission admit(struct server *server, const struct in6_addr *address)
+{
+    const struct server_settings *settings = &server->settings;
+    bool address_full = settings->connections_per_address_max < settings->connections_max &&
+                        server->connection_count >= settings->connections_per_address_max &&
+                        count_from(server, address) >= settings->connections_per_address_max;
+    bool full = server->connection_count - server->reserved_count >= settings->connections_max;
+    if (!full && !address_full) {
+        return ADMITTED;
+    }
+    metrics_add(settings->metrics, METRIC_REJECTED_CONNECTIONS, 1);
+    log_limit(server, address, full ? "all" : "one address");
+    if (server->reserved_count >= RESERVED_MAX) {
+        evict_reserved(server);
+    }
+    return server->reserved_count < 2 * RESERVED_MAX ? ADMITTED_RESERVED : NOT_ADMITTED;
+}
+
+/* -- Accepting -------------------------------------------------------------------------------- */
+
+static void hand_over(struct server *server, int fd, const struct sockaddr_storage *peer,
+                      socklen_t bytes)
+{
+    struct in6_addr address = address_of(peer);
+    enum admission admission = admit(server, &address);
+    struct connection *connection =
+        admission == NOT_ADMITTED ? NULL : calloc(1, sizeof(*connection));
+    if (connection == NULL) {
+        close(fd);
+        return;
+    }
+    connection->server = server;
+    connection->fd = fd;
+    connection->address = address;
+    connection->reserved = admission == ADMITTED_RESERVED;
+    /* It consumes fd, and calls connection_on_change() before it returns unless it fails. */
+    server->accepted = connection;
+    (void)!MHD_add_connection(server->daemon, fd, (const struct sockaddr *)peer, bytes);
+    free(server->accepted);
+    server->accepted = NULL;
+    server->ready = true;
+}
+
+void connection_on_change(void *cls, struct MHD_Connection *mhd, void **context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    (void)mhd;
+    struct server *server = cls;
+    struct metrics *metrics = server->settings.metrics;
+    struct connection *connection = *context;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        connection = server->accepted;
+        server->accepted = NULL;
+        *context = connection;
+        append(connection, CONNECTION_HEAD);
+        server->connection_count++;
+        server->reserved_count += connection->reserved;
+        metrics_add(metrics, METRIC_CONNECTIONS_ACCEPTED, 1);
+        metrics_gauge_add(metrics, METRIC_CONNECTIONS, 1);
+        return;
+    }
+    detach(connection);
+    server->connection_count--;
+    server->reserved_count -= connection->reserved;
+    metrics_gauge_add(metrics, METRIC_CONNECTIONS, -1);
+    free(connection);
+}
+
+static void pause_accepting(struct server *server, int error)
+{
+    uint64_t now_us = clock_now_us();
+    uint64_t held_back;
+    loop_clear(server->loop, server->listen_fd);
+    server->accept_paused_until_us = now_us + ACCEPT_PAUSE_US;
+    if (log_gate_pass(&server->accept_gate, now_us, LOG_INTERVAL_US, &held_back)) {
+        log_warn(server->settings.log, "cannot accept connections for now",
+                 log_str("error", strerror(error)), log_u64("held_back", held_back));
+    }
+}
+
+void connections_accept(struct server *server, unsigned count_max)
+{
+    server->accept_ready = false;
+    for (unsigned i = 0; i < count_max; i++) {
+        struct sockaddr_storage peer;
+        socklen_t bytes = sizeof(peer);
+        int fd = accept4(server->listen_fd, (struct sockaddr *)&peer, &bytes,
+                         SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            hand_over(server, fd, &peer, bytes);
+            continue;
+        }
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            pause_accepting(server, errno);
+            return;
+        }
+        if (errno == EAGAIN || errno == EINVAL || errno == EBADF) {
+            return;
+        }
+        /* Anything else (ECONNABORTED, EPROTO, EINTR, ...) speaks of that one connection. */
+    }
+}
+
+static void listen_again_when_due(struct server *server, uint64_t now_us)
+{
+    if (server->accept_paused_until_us == 0 || server->listen_fd < 0 ||
+        now_us < server->accept_paused_until_us) {
+        return;
+    }
+    server->accept_paused_until_us = 0;
+    if (loop_set(server->loop, server->listen_fd, EPOLLIN, &server->listen_watch) != 0) {
+        server->accept_paused_until_us = now_us + ACCEPT_PAUSE_US;
+    }
+}
+
+void connections_tick(struct server *server, uint64_t now_us)
+{
+    listen_again_when_due(server, now_us);
+    end_overdue(server, now_us);
+}
+
+uint64_t connections_deadline_us(const struct server *server)
+{
+    uint64_t deadline_us =
+        server->accept_paused_until_us != 0 ? server->accept_paused_until_us : LOOP_NEVER;
+    for (unsigned state = 0; state < CONNECTION_STATES; state++) {
+        const struct connection *first = server->connections[state].first;
+        if (first != NULL && first->deadline_us < deadline_us) {
+            deadline_us = first->deadline_us;
+        }
+    }
+    return deadline_us;
+}

@@ -1,0 +1,473 @@
+/* Requests and replies: what libmicrohttpd calls back with, as exchanges with a handler. Owns the
+ * exchanges; connections are server_connection.c's. */
+#include "io/server_private.h"
+
+#include "base/clock.h"
+#include "wire/head.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#define STREAM_BLOCK_BYTES (32U * 1024U) /* of a reply of known size, asked for at once */
+
+/* -- Replies ---------------------------------------------------------------------------------- */
+
+static void enter(struct exchange *exchange, enum exchange_state state)
+{
+    assert(state > exchange->state);
+    exchange->state = state;
+}
+
+static bool closes(const struct exchange *exchange)
+{
+    return exchange->server->closing || exchange->connection->reserved;
+}
+
+/* Consumes response: NULL and gone when a header finds no memory. */
+static struct MHD_Response *with_headers(const struct exchange *exchange,
+                                         struct MHD_Response *response, const char *content_type,
+                                         const struct server_header *header)
+{
+    if (response == NULL) {
+        return NULL;
+    }
+    bool whole = true;
+    if (content_type != NULL) {
+        whole = MHD_add_response_header(response, "Content-Type", content_type) == MHD_YES;
+    }
+    for (; whole && header != NULL && header->name != NULL; header++) {
+        whole = MHD_add_response_header(response, header->name, header->value) == MHD_YES;
+    }
+    if (whole && closes(exchange)) {
+        whole = MHD_add_response_header(response, "Connection", "close") == MHD_YES;
+    }
+    if (!whole) {
+        MHD_destroy_response(response);
+        return NULL;
+    }
+    return response;
+}
+
+static struct MHD_Response *response_of(const struct exchange *exchange,
+                                        const struct server_reply *reply)
+{
+    if (reply->status == MHD_HTTP_NO_CONTENT && reply->headers == NULL && !closes(exchange)) {
+        return exchange->server->no_content;
+    }
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        reply->body_bytes, (void *)(uintptr_t)reply->body, MHD_RESPMEM_MUST_COPY);
+    return with_headers(exchange, response, reply->content_type, reply->headers);
+}
+
+static struct exchange *exchange_of_watch(struct loop_watch *watch)
+{
+    return (struct exchange *)((char *)watch - offsetof(struct exchange, client_watch));
+}
+
+static void resume(struct exchange *exchange)
+{
+    if (!exchange->suspended) {
+        return;
+    }
+    exchange->suspended = false;
+    connection_enter(exchange->connection, CONNECTION_REPLYING);
+    if (exchange->handler != NULL && exchange->handler->watch_client) {
+        loop_clear(exchange->server->loop, exchange->connection->fd);
+    }
+    MHD_resume_connection(exchange->mhd);
+    exchange->server->ready = true;
+}
+
+static void on_client_gone(struct loop_watch *watch, uint32_t events)
+{
+    (void)events;
+    struct exchange *exchange = exchange_of_watch(watch);
+    exchange->gone = true;
+    resume(exchange);
+}
+
+/* libmicrohttpd does not see a suspended connection's end, so where it matters we do. */
+static void suspend(struct exchange *exchange)
+{
+    exchange->suspended = true;
+    connection_enter(exchange->connection, CONNECTION_WAITING);
+    MHD_suspend_connection(exchange->mhd);
+    if (exchange->handler != NULL && exchange->handler->watch_client) {
+        exchange->client_watch.on_ready = on_client_gone;
+        /* An end that goes unseen shows when the reply is written. */
+        (void)!loop_set(exchange->server->loop, exchange->connection->fd, EPOLLRDHUP,
+                        &exchange->client_watch);
+    }
+}
+
+/* Hand the reply to libmicrohttpd, which takes it only at the first callback (the connection is
+ * then closed after it) or after the last of the body. */
+static enum MHD_Result queue_reply(struct exchange *exchange)
+{
+    struct MHD_Response *response = exchange->reply;
+    enter(exchange, EXCHANGE_REPLYING);
+    connection_enter(exchange->connection, CONNECTION_REPLYING);
+    if (response == NULL) {
+        return MHD_NO; /* no memory for a reply: the connection is closed instead */
+    }
+    exchange->reply = NULL;
+    enum MHD_Result result = MHD_queue_response(exchange->mhd, exchange->reply_status, response);
+    if (response != exchange->server->no_content) {
+        MHD_destroy_response(response);
+    }
+    return result;
+}
+
+static void give_reply(struct exchange *exchange, unsigned status, struct MHD_Response *response)
+{
+    assert(exchange->reply_status == 0);
+    exchange->reply = response;
+    exchange->reply_status = status;
+    resume(exchange);
+}
+
+void exchange_reply(struct exchange *exchange, const struct server_reply *reply)
+{
+    give_reply(exchange, reply->status, response_of(exchange, reply));
+}
+
+/* A reader that has nothing must suspend its connection, or it is asked again in a spin. */
+static ssize_t on_stream_wanted(void *cls, uint64_t position, char *out, size_t room)
+{
+    (void)position;
+    struct exchange *exchange = cls;
+    if (exchange->gone) {
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    }
+    ptrdiff_t bytes =
+        exchange->handler->on_wanted(exchange->handler->owner, exchange, (uint8_t *)out, room);
+    if (bytes == SERVER_STREAM_END) {
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    }
+    if (bytes == SERVER_STREAM_BROKEN) {
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    }
+    if (bytes == 0) {
+        suspend(exchange);
+    } else {
+        connection_progress(exchange->connection);
+    }
+    return bytes;
+}
+
+void exchange_stream(struct exchange *exchange, unsigned status,
+                     const struct server_header *headers, uint64_t body_bytes)
+{
+    struct MHD_Response *response = MHD_create_response_from_callback(
+        body_bytes == SERVER_BODY_UNKNOWN ? MHD_SIZE_UNKNOWN : body_bytes, STREAM_BLOCK_BYTES,
+        on_stream_wanted, exchange, NULL);
+    give_reply(exchange, status, with_headers(exchange, response, NULL, headers));
+}
+
+void exchange_stream_ready(struct exchange *exchange)
+{
+    resume(exchange);
+}
+
+void exchange_give_up(struct exchange *exchange)
+{
+    exchange->gone = true;
+    resume(exchange);
+}
+
+void exchange_abort(struct exchange *exchange)
+{
+    (void)shutdown(exchange->connection->fd, SHUT_RDWR);
+    exchange_give_up(exchange);
+}
+
+void exchange_mark_sender(struct exchange *exchange, uint64_t until_us)
+{
+    exchange->connection->marked_until_us = until_us;
+}
+
+uint64_t exchange_sender_mark_us(const struct exchange *exchange)
+{
+    return exchange->connection->marked_until_us;
+}
+
+void exchange_reply_text(struct exchange *exchange, unsigned status,
+                         const struct server_header *headers, const char *text)
+{
+    char line[1024];
+    int bytes = snprintf(line, sizeof(line), "%s\n", text);
+    assert(bytes > 0);
+    if ((size_t)bytes >= sizeof(line)) {
+        bytes = (int)sizeof(line) - 1;
+        line[bytes - 1] = '\n';
+    }
+    exchange_reply(exchange, &(struct server_reply){.status = status,
+                                                    .content_type = "text/plain; charset=utf-8",
+                                                    .headers = headers,
+                                                    .body = line,
+                                                    .body_bytes = (size_t)bytes});
+}
+
+/* -- What an exchange tells its handler ------------------------------------------------------- */
+
+const struct route *exchange_route(const struct exchange *exchange)
+{
+    return exchange->route;
+}
+
+const char *exchange_target(const struct exchange *exchange)
+{
+    return exchange->target;
+}
+
+enum route_method exchange_method(const struct exchange *exchange)
+{
+    return exchange->method;
+}
+
+const char *exchange_header(const struct exchange *exchange, const char *name)
+{
+    return MHD_lookup_connection_value(exchange->mhd, MHD_HEADER_KIND, name);
+}
+
+struct header_visit {
+    void (*visit)(void *arg, const char *name, size_t name_bytes, const char *value,
+                  size_t value_bytes);
+    void *arg;
+};
+
+static enum MHD_Result visit_header(void *cls, enum MHD_ValueKind kind, const char *name,
+                                    size_t name_bytes, const char *value, size_t value_bytes)
+{
+    (void)kind;
+    const struct header_visit *visit = cls;
+    visit->visit(visit->arg, name, name_bytes, value, value_bytes);
+    return MHD_YES;
+}
+
+void exchange_visit_headers(const struct exchange *exchange,
+                            void (*visit)(void *arg, const char *name, size_t name_bytes,
+                                          const char *value, size_t value_bytes),
+                            void *arg)
+{
+    struct header_visit cls = {.visit = visit, .arg = arg};
+    (void)MHD_get_connection_values_n(exchange->mhd, MHD_HEADER_KIND, visit_header, &cls);
+}
+
+uint64_t exchange_body_bytes(const struct exchange *exchange)
+{
+    return exchange->body_bytes;
+}
+
+void *exchange_state(const struct exchange *exchange)
+{
+    return exchange->user;
+}
+
+void exchange_set_state(struct exchange *exchange, void *state)
+{
+    exchange->user = state;
+}
+
+uint64_t exchange_started_us(const struct exchange *exchange)
+{
+    return exchange->started_us;
+}
+
+/* -- A request comes in ----------------------------------------------------------------------- */
+
+static struct connection *connection_of(struct MHD_Connection *mhd)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info->socket_context;
+}
+
+/* The first callback of a request. The handler callback sees an unescaped address, in which %2f
+ * has become '/'; routes are matched on this raw one. */
+void *exchange_on_target(void *cls, const char *target, struct MHD_Connection *mhd)
+{
+    struct server *server = cls;
+    struct exchange *exchange = malloc(sizeof(*exchange));
+    size_t bytes = strlen(target);
+    char *long_target = NULL;
+    if (exchange != NULL && bytes >= EXCHANGE_TARGET_INLINE) {
+        long_target = malloc(bytes + 1);
+    }
+    if (exchange == NULL || (bytes >= EXCHANGE_TARGET_INLINE && long_target == NULL)) {
+        free(exchange);
+        return NULL; /* exchange_on_access() then closes the connection */
+    }
+    *exchange = (struct exchange){
+        .server = server,
+        .connection = connection_of(mhd),
+        .mhd = mhd,
+        .route = route_match(target, strcspn(target, "?")),
+        .started_us = clock_now_us(),
+        .next = server->exchanges,
+    };
+    exchange->target = long_target != NULL ? long_target : exchange->target_inline;
+    memcpy(exchange->target, target, bytes + 1);
+    if (exchange->next != NULL) {
+        exchange->next->prev = exchange;
+    }
+    server->exchanges = exchange;
+    server->active++;
+    if (exchange->connection->state == CONNECTION_IDLE) {
+        connection_enter(exchange->connection, CONNECTION_HEAD);
+    }
+    return exchange;
+}
+
+void exchange_on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
+                           enum MHD_RequestTerminationCode code)
+{
+    (void)mhd;
+    struct server *server = cls;
+    struct exchange *exchange = *con_cls;
+    if (exchange == NULL) {
+        return;
+    }
+    *con_cls = NULL;
+    assert(!exchange->suspended);
+    if (exchange->handler != NULL && exchange->handler->on_end != NULL) {
+        bool replied =
+            exchange->state == EXCHANGE_REPLYING && code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
+        exchange->handler->on_end(exchange->handler->owner, exchange, replied);
+    }
+    if (exchange->reply != NULL && exchange->reply != server->no_content) {
+        MHD_destroy_response(exchange->reply);
+    }
+    if (exchange->prev != NULL) {
+        exchange->prev->next = exchange->next;
+    } else {
+        server->exchanges = exchange->next;
+    }
+    if (exchange->next != NULL) {
+        exchange->next->prev = exchange->prev;
+    }
+    server->active--;
+    connection_enter(exchange->connection, CONNECTION_IDLE);
+    if (exchange->target != exchange->target_inline) {
+        free(exchange->target);
+    }
+    free(exchange);
+}
+
+static enum MHD_Result add_to_head(void *cls, enum MHD_ValueKind kind, const char *name,
+                                   size_t name_bytes, const char *value, size_t value_bytes)
+{
+    (void)kind;
+    return head_add(cls, name, name_bytes, value, value_bytes) == 0 ? MHD_YES : MHD_NO;
+}
+
+static void refuse(struct exchange *exchange, enum server_refusal refusal, const char *reason)
+{
+    exchange->handler = NULL;
+    exchange->server->settings.on_refused(exchange->server->settings.owner, exchange, refusal,
+                                          reason);
+    assert(exchange->reply_status != 0);
+}
+
+/* Send the reply with the body unread: only where the client has not begun to send it, or the body
+ * is more than we are willing to drain. */
+static bool reply_is_due_at_headers(const struct exchange *exchange)
+{
+    return exchange->reply_status != 0 && exchange->body_bytes != 0 &&
+           (exchange->expects_continue ||
+            (exchange->body_bytes != SERVER_BODY_UNKNOWN &&
+             exchange->body_bytes > exchange->server->settings.drain_bytes_max));
+}
+
+static enum MHD_Result on_request_head(struct exchange *exchange, const char *method,
+                                       const char *version)
+{
+    struct server *server = exchange->server;
+    struct head head;
+    enter(exchange, EXCHANGE_RECEIVING);
+    head_init(&head, method, version);
+    (void)MHD_get_connection_values_n(exchange->mhd, MHD_HEADER_KIND, add_to_head, &head);
+    exchange->method = route_method_of(method);
+    if (head_finish(&head) != 0) {
+        /* Its framing cannot be trusted, so neither can what follows on the connection. */
+        exchange->body_bytes = SERVER_BODY_UNKNOWN;
+        refuse(exchange, SERVER_REFUSAL_HTTP, head.reason);
+        return queue_reply(exchange);
+    }
+    exchange->body_bytes =
+        head.body == HEAD_BODY_CHUNKED ? SERVER_BODY_UNKNOWN : head.content_length;
+    exchange->expects_continue = head.expects_continue;
+    if (exchange->body_bytes != 0) {
+        connection_enter(exchange->connection, CONNECTION_BODY);
+    }
+    const struct route *route = exchange->route;
+    exchange->handler = server->settings.handlers[route->id];
+    if (route->id == ROUTE_BAD_PATH) {
+        refuse(exchange, SERVER_REFUSAL_BAD_PATH,
+               "the path holds an escape, a dot segment or a byte that no route has");
+    } else if (exchange->handler == NULL) {
+        refuse(exchange, SERVER_REFUSAL_NOT_FOUND, "no such path");
+    } else if ((route->methods & exchange->method) == 0) {
+        refuse(exchange, SERVER_REFUSAL_METHOD, "method not allowed");
+    } else if (exchange->connection->reserved && !exchange->handler->serves_reserved) {
+        refuse(exchange, SERVER_REFUSAL_CONNECTIONS, "too many connections");
+    } else {
+        exchange->handler->on_headers(exchange->handler->owner, exchange);
+    }
+    return reply_is_due_at_headers(exchange) ? queue_reply(exchange) : MHD_YES;
+}
+
+static enum MHD_Result on_body(struct exchange *exchange, const char *data, size_t *bytes)
+{
+    size_t taken = *bytes;
+    *bytes = 0; /* what is left unconsumed would be offered again at once, in a spin */
+    const struct server_handler *handler = exchange->handler;
+    if (exchange->reply_status == 0 && handler != NULL && handler->on_body != NULL) {
+        handler->on_body(handler->owner, exchange, (const uint8_t *)data, taken);
+        return MHD_YES;
+    }
+    exchange->drained_bytes += taken;
+    return exchange->drained_bytes > exchange->server->settings.drain_bytes_max ? MHD_NO : MHD_YES;
+}
+
+static enum MHD_Result on_body_end(struct exchange *exchange)
+{
+    connection_enter(exchange->connection, CONNECTION_WAITING);
+    if (exchange->reply_status == 0 && exchange->handler != NULL) {
+        exchange->handler->on_complete(exchange->handler->owner, exchange);
+    }
+    if (exchange->reply_status != 0) {
+        return queue_reply(exchange);
+    }
+    enter(exchange, EXCHANGE_WAITING);
+    suspend(exchange);
+    return MHD_YES;
+}
+
+enum MHD_Result exchange_on_access(void *cls, struct MHD_Connection *mhd, const char *url,
+                                   const char *method, const char *version, const char *data,
+                                   size_t *bytes, void **con_cls)
+{
+    (void)cls;
+    (void)mhd;
+    (void)url;
+    struct exchange *exchange = *con_cls;
+    if (exchange == NULL) {
+        return MHD_NO;
+    }
+    switch (exchange->state) {
+    case EXCHANGE_NEW:
+        return on_request_head(exchange, method, version);
+    case EXCHANGE_RECEIVING:
+        return *bytes > 0 ? on_body(exchange, data, bytes) : on_body_end(exchange);
+    case EXCHANGE_WAITING:
+        return exchange->reply_status != 0 ? queue_reply(exchange) : MHD_NO;
+    case EXCHANGE_REPLYING:
+    default:
+        return MHD_NO;
+    }
+}

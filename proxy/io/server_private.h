@@ -1,0 +1,130 @@
+/* What the files of the server share: server.c (life, phase), server_connection.c (limits and
+ * deadlines of connections), server_exchange.c (requests and replies). For nobody else. */
+#ifndef AGENT_PROXY_IO_SERVER_PRIVATE_H
+#define AGENT_PROXY_IO_SERVER_PRIVATE_H
+
+#include "base/log.h"
+#include "io/loop.h"
+#include "io/server.h"
+
+#include <microhttpd.h>
+#include <netinet/in.h>
+
+#define EXCHANGE_TARGET_INLINE 192
+
+/* What a connection does, and so how long it may. Each has a list in the order of deadlines. */
+enum connection_state {
+    CONNECTION_IDLE,     /* between requests: looked at now and then */
+    CONNECTION_HEAD,     /* a request's head comes in */
+    CONNECTION_BODY,     /* its body comes in */
+    CONNECTION_WAITING,  /* the request is whole: its handler has its own deadline */
+    CONNECTION_REPLYING, /* the reply goes out */
+    CONNECTION_STATES
+};
+
+/* One TCP connection. Owner: the server; from its accept until libmicrohttpd has closed it. */
+struct connection {
+    struct connection *prev, *next; /* in the list of its state */
+    struct server *server;
+    int fd;
+    enum connection_state state;
+    bool reserved;        /* above the limit: for the proxy's own pages only */
+    uint64_t deadline_us; /* of its state; LOOP_NEVER where it has none */
+    uint64_t idle_since_us;
+    uint64_t idle_bytes;      /* received, when it became idle */
+    uint64_t marked_until_us; /* see exchange_mark_sender() */
+    struct in6_addr address;  /* of the peer; IPv4 mapped */
+};
+
+struct connection_list {
+    struct connection *first, *last;
+};
+
+enum exchange_state {
+    EXCHANGE_NEW,       /* the request line is in */
+    EXCHANGE_RECEIVING, /* headers are in; the body comes */
+    EXCHANGE_WAITING,   /* whole; until the reply */
+    EXCHANGE_REPLYING   /* the reply is with libmicrohttpd */
+};
+
+/* One request and its reply. Owner: the server; from the request line until on_end(). */
+struct exchange {
+    struct exchange *prev, *next; /* all exchanges of the server */
+    struct server *server;
+    struct connection *connection;
+    struct MHD_Connection *mhd;
+    const struct server_handler *handler; /* NULL: refused */
+    const struct route *route;
+    enum exchange_state state;
+    enum route_method method;
+    bool expects_continue; /* the client waits for our word before it sends the body */
+    bool suspended;        /* libmicrohttpd does not look at the connection */
+    bool gone;             /* so is the client */
+    struct loop_watch client_watch;
+    uint64_t body_bytes; /* declared */
+    uint64_t drained_bytes;
+    uint64_t started_us;
+    struct MHD_Response *reply; /* given, not yet queued */
+    unsigned reply_status;
+    void *user;
+    char *target; /* target_inline, or allocated when longer */
+    char target_inline[EXCHANGE_TARGET_INLINE];
+};
+
+struct server {
+    struct server_settings settings;
+    struct loop *loop;
+    struct MHD_Daemon *daemon;
+    struct MHD_Response *no_content; /* the reply to nearly every write */
+    struct exchange *exchanges;
+    size_t active; /* of exchanges */
+    struct connection_list connections[CONNECTION_STATES];
+    size_t connection_count;
+    size_t reserved_count;       /* of them above the limit */
+    struct connection *accepted; /* handed to libmicrohttpd, not yet taken up by it */
+    int listen_fd;               /* -1 once stopped */
+    int daemon_fd;               /* libmicrohttpd's own epoll, watched by ours */
+    bool ready;                  /* the daemon has something to do */
+    bool accept_ready;
+    bool closing; /* each reply closes its connection */
+    uint64_t accept_paused_until_us;
+    uint64_t daemon_deadline_us; /* as of its last run */
+    struct log_gate accept_gate;
+    struct log_gate limit_gate;
+    struct log_gate daemon_gate;
+    struct loop_watch daemon_watch;
+    struct loop_watch listen_watch;
+};
+
+/* -- server_connection.c ---------------------------------------------------------------------- */
+
+/* Accept what waits, at most count_max. */
+void connections_accept(struct server *server, unsigned count_max);
+
+/* Listen again after a pause, close what has overstayed. */
+void connections_tick(struct server *server, uint64_t now_us);
+uint64_t connections_deadline_us(const struct server *server);
+
+/* The connection does something else now. */
+void connection_enter(struct connection *connection, enum connection_state state);
+
+/* A sign of life while it replies. */
+void connection_progress(struct connection *connection);
+
+/* MHD_OPTION_NOTIFY_CONNECTION; cls is the server. */
+void connection_on_change(void *cls, struct MHD_Connection *mhd, void **context,
+                          enum MHD_ConnectionNotificationCode code);
+
+/* -- server_exchange.c: callbacks of libmicrohttpd; cls is the server ------------------------- */
+
+void *exchange_on_target(void *cls, const char *target, struct MHD_Connection *mhd);
+enum MHD_Result exchange_on_access(void *cls, struct MHD_Connection *mhd, const char *url,
+                                   const char *method, const char *version, const char *data,
+                                   size_t *bytes, void **con_cls);
+void exchange_on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
+                           enum MHD_RequestTerminationCode code);
+
+/* Let libmicrohttpd look at a suspended exchange again, which it will close. */
+void exchange_give_up(struct exchange *exchange);
+
+#endif
