@@ -33,7 +33,7 @@ static int open_free(const char *host, const char *shown, bool shared, uint16_t 
     *port = listener_port(fd);
     assert_int_not_equal(*port, 0);
     char expected[LISTENER_ADDRESS_BYTES];
-    snprintf(expected, sizeof(expected), "%s:%u", shown, (unsigned)*port);
+    (void)snprintf(expected, sizeof(expected), "%s:%u", shown, (unsigned)*port);
     assert_string_equal(address, expected);
     return fd;
 }
