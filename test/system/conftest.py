@@ -35,10 +35,13 @@ def start_proxy():
         return proxies[-1]
 
     yield start
-    for proxy in proxies:
-        print(f"--- log of agent-proxy {proxy.pid}\n{proxy.log}")
-    for proxy in proxies:
-        proxy.finish()
+    try:
+        for proxy in proxies:
+            proxy.finish()
+    finally:
+        for proxy in proxies:
+            proxy.kill()
+            print(f"--- log of agent-proxy {proxy.pid}\n{proxy.log}")
 
 
 @pytest.fixture

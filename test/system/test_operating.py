@@ -171,10 +171,9 @@ def test_the_level_of_the_log_is_honoured(gateway, start_proxy, body, level, see
 
 
 def test_the_start_says_what_is_served_and_where_it_goes(gateway, proxy):
-    text = proxy.log
-    assert "%s:%d" % proxy.address in text
-    assert gateway.url in text
-    assert "member-1" in text
+    line = proxy.wait_line("agent-proxy started").string
+    for fact in ("%s:%d" % proxy.address, gateway.url, "member-1"):
+        assert fact in line
 
 
 def test_a_flood_of_bad_input_is_not_a_flood_of_lines(gateway, proxy):

@@ -99,7 +99,7 @@ class TestALoneRequest:
         assert try_again(proxy.write(body_of("up")))
         assert len(gateway.posts) == 1
         assert proxy.metrics().value("agent_proxy_gateway_misconfigured_total") == 1
-        assert [line for line in proxy.lines if "level=error" in line and str(status) in line]
+        assert proxy.wait_line(rf"level=error .*\b{status}\b")
 
     @pytest.mark.parametrize("status", UNAVAILABLE)
     def test_is_to_be_sent_again(self, gateway, proxy, status):
@@ -211,8 +211,7 @@ class TestABatch:
 
     def test_a_refused_batch_is_sent_again_in_order_and_each_hears_its_own_verdict(
             self, gateway, write_together, bodies):
-        plays = {"a": answer(400, b"a is bad"), "b": answer(503, b"later", Retry_After=9),
-                 "d": answer(401, b"who?")}
+        plays = {"a": answer(400, b"a is bad"), "c": answer(422, b"c is worse")}
 
         def judge(post):
             names = wire.names(post.request)
@@ -222,11 +221,27 @@ class TestABatch:
         a, b, c, d = write_together(*bodies)
 
         assert (a.status, a.text.strip()) == (400, "a is bad")
-        assert try_again(b, [9])
-        assert accepted(c)
-        assert try_again(d)
-        singles = [batch[0] for batch in self.batches(gateway) if len(batch) == 1]
-        assert singles == self.BODIES
+        assert accepted(b)
+        assert (c.status, c.text.strip()) == (422, "c is worse")
+        assert accepted(d)
+        assert [batch[0] for batch in self.batches(gateway) if len(batch) == 1] == self.BODIES
+
+    @pytest.mark.parametrize("play, wait_s", [(answer(503, Retry_After=9), [9]),
+                                              (answer(401), range(1, 6)), (close, range(1, 6))])
+    def test_what_the_gateway_did_not_judge_before_it_failed_is_to_be_sent_again(
+            self, gateway, write_together, bodies, play, wait_s):
+        """The first two have their verdicts; the gateway fails at the third."""
+        plays = {"a": answer(400, b"a is bad"), "b": answer()}
+        gateway.on_post = lambda post: (
+            answer(400) if len(wire.names(post.request)) > 1
+            else None if wire.names(post.request) == ["opener"]
+            else plays.get(wire.names(post.request)[0], play))
+
+        a, b, c, d = write_together(*bodies)
+
+        assert (a.status, a.text.strip()) == (400, "a is bad")
+        assert accepted(b)
+        assert try_again(c, wait_s) and try_again(d, wait_s)
 
     def test_all_members_may_be_bad(self, gateway, write_together, bodies):
         gateway.on_post = lambda post: (
