@@ -78,6 +78,8 @@ static struct upstream *make_upstream(struct worker *worker)
             &(struct upstream_settings){.log = worker->settings.log,
                                         .write_url = url,
                                         .write_headers = headers,
+                                        .metrics = worker->settings.metrics,
+                                        .connection_age_us = config->gateway_max_connection_age_us,
                                         .read_url = config->gateway_read_address.text,
                                         .connect_timeout_us = CONNECT_TIMEOUT_US,
                                         .write_timeout_us = config->gateway_timeout_us,

@@ -25,8 +25,9 @@ struct config {
     char *tenant;        /* [A-Za-z0-9_.-]{1,64}, not "." or ".." */
     char *tenant_header; /* a header-field name */
     bool tenant_path_prefix;
-    char *gateway_write_path;               /* begins with '/' */
-    uint64_t gateway_max_inflight;          /* writes at the gateway at once, of each worker */
+    char *gateway_write_path;      /* begins with '/' */
+    uint64_t gateway_max_inflight; /* writes at the gateway at once, of each worker */
+    uint64_t gateway_max_connection_age_us;
     uint64_t gateway_timeout_us;            /* [us] one attempt */
     struct config_url gateway_read_address; /* as gateway_address unless given */
     bool gateway_read_path_prefix;          /* as tenant_path_prefix unless given */

@@ -4,11 +4,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "base/token_bucket.h"
 #include "config/config.h"
 #include "flow/batch.h"
 #include "flow/context.h"
 #include "flow/request.h"
 #include "io/loop.h"
+#include "io/server.h"
 #include "io/upstream.h"
 
 #include <assert.h>
@@ -17,6 +19,11 @@
 
 #define TROUBLE_LOG_INTERVAL_US (10U * 1000U * 1000U)
 #define MISCONFIG_INTERVAL_US   (60U * 1000U * 1000U)
+#define SUSPICION_US            (60U * 1000U * 1000U) /* a refused sender travels alone */
+#define RESENDS_SIZE            512 /* parts of refused batches that may be sent again at once */
+#define RESENDS_PER_SECOND      64
+#define DRAIN_WINDOW_US         (1000U * 1000U)
+#define RETRY_AFTER_S_MAX       30
 
 struct batcher {
     const struct flow_context *context;
@@ -26,8 +33,13 @@ struct batcher {
     struct request *waiting, *last;   /* with a sender, by deadline */
     uint64_t in_flight;               /* batches at the gateway */
     uint64_t random;
+    struct token_bucket resends;
+    uint64_t drained_bytes; /* answered since drained_since_us */
+    uint64_t drained_since_us;
+    uint64_t drained_per_s; /* [bytes/s] of the windows before, smoothed */
     bool cancelled;
-    bool in_trouble; /* the last answer was not a verdict on data */
+    bool misconfigured; /* the last answer spoke of our settings */
+    bool in_trouble;    /* the last answer was not a verdict on data */
     struct log_gate trouble_gate;
     struct log_gate misconfig_gate;
 };
@@ -41,7 +53,10 @@ struct batcher *batcher_new(const struct flow_context *context, struct upstream 
     batcher->context = context;
     batcher->upstream = upstream;
     batcher->queue_end = &batcher->queue;
-    batcher->random = clock_now_us() | 1;
+    uint64_t now_us = clock_now_us();
+    batcher->random = now_us | 1;
+    batcher->drained_since_us = now_us;
+    token_bucket_init(&batcher->resends, RESENDS_SIZE, RESENDS_PER_SECOND, now_us);
     return batcher;
 }
 
@@ -146,7 +161,8 @@ static bool fits(const struct batch *batch, const struct request *request,
 void batcher_add(struct batcher *batcher, struct request *request)
 {
     const struct config *config = batcher->context->config;
-    bool alone = !request->counts.joinable;
+    bool alone =
+        !request->counts.joinable || exchange_sender_mark_us(request->exchange) > clock_now_us();
     if (!alone && batcher->open != NULL && !fits(batcher->open, request, config)) {
         close_batch(batcher, batcher->open);
     }
@@ -222,8 +238,18 @@ static void log_trouble(struct batcher *batcher, const struct outcome *outcome, 
              log_str("detail", outcome->detail), log_u64("held_back", held_back));
 }
 
+static void set_misconfigured(struct batcher *batcher, bool misconfigured)
+{
+    if (batcher->misconfigured != misconfigured) {
+        batcher->misconfigured = misconfigured;
+        metrics_gauge_add(batcher->context->metrics, METRIC_GATEWAY_MISCONFIGURED,
+                          misconfigured ? 1 : -1);
+    }
+}
+
 static void log_recovery(struct batcher *batcher)
 {
+    set_misconfigured(batcher, false);
     if (batcher->in_trouble) {
         batcher->in_trouble = false;
         log_info(batcher->context->log, "gateway takes writes again");
@@ -236,6 +262,7 @@ static void accept_part(struct batcher *batcher, struct batch *batch)
     for (size_t i = batch->first; i < batch->end; i++) {
         struct request *request = batch->members[i];
         if (request->exchange != NULL) {
+            batcher->drained_bytes += request->body.size;
             wait_no_more(batcher, request);
             request_accept(request);
         }
@@ -249,6 +276,8 @@ static void refuse_part(struct batcher *batcher, struct batch *batch, const stru
     if (request->exchange != NULL) {
         static const char SILENT[] = "the gateway refused this request without a reason\n";
         bool silent = outcome->body_bytes == 0;
+        batcher->drained_bytes += request->body.size;
+        exchange_mark_sender(request->exchange, clock_now_us() + SUSPICION_US);
         wait_no_more(batcher, request);
         request_refuse(request, outcome->status, silent ? SILENT : outcome->body,
                        silent ? sizeof(SILENT) - 1 : outcome->body_bytes);
@@ -261,6 +290,24 @@ static void defer_part(struct batcher *batcher, struct batch *batch, const struc
     for (size_t i = batch->first; i < batch->end; i++) {
         defer(batcher, batch->members[i], outcome, text);
     }
+}
+
+/* Halve a refused part. False when too much was sent again of late: the part's senders try again
+ * later, and so do those behind them. */
+static bool split_part(struct batcher *batcher, struct batch *batch)
+{
+    static const struct outcome denied = {.kind = OUTCOME_ANSWERED, .status = 503};
+    struct metrics *metrics = batcher->context->metrics;
+    if (!token_bucket_take(&batcher->resends, 2, clock_now_us())) {
+        metrics_add(metrics, METRIC_RESENDS_DENIED, 1);
+        batch_take_rest(batch);
+        defer_part(batcher, batch, &denied, "too many refused batches were sent again of late");
+        return false;
+    }
+    metrics_add(metrics, METRIC_BATCHES_SPLIT, 1);
+    metrics_add(metrics, METRIC_RESENDS, 2);
+    batch_split(batch);
+    return true;
 }
 
 static void on_outcome(void *arg, const struct outcome *outcome)
@@ -278,12 +325,15 @@ static void on_outcome(void *arg, const struct outcome *outcome)
         refuse_part(batcher, batch, outcome);
         break;
     case VERDICT_SPLIT:
-        metrics_add(metrics, METRIC_BATCHES_SPLIT, 1);
-        batch_split(batch);
-        send_part(batch);
-        return;
+        log_recovery(batcher);
+        if (split_part(batcher, batch)) {
+            send_part(batch);
+            return;
+        }
+        break;
     case VERDICT_MISCONFIGURED:
         metrics_add(metrics, METRIC_MISCONFIGURED, 1);
+        set_misconfigured(batcher, true);
         log_trouble(batcher, outcome, true);
         batch_take_rest(batch);
         defer_part(batcher, batch, outcome,
@@ -390,9 +440,31 @@ static void answer_overdue(struct batcher *batcher, uint64_t now_us)
     }
 }
 
+static void measure_drain(struct batcher *batcher, uint64_t now_us)
+{
+    uint64_t elapsed_us = now_us - batcher->drained_since_us;
+    if (elapsed_us < DRAIN_WINDOW_US) {
+        return;
+    }
+    uint64_t per_s = batcher->drained_bytes * 1000000 / elapsed_us;
+    batcher->drained_per_s = (batcher->drained_per_s + per_s) / 2;
+    batcher->drained_bytes = 0;
+    batcher->drained_since_us = now_us;
+}
+
+unsigned batcher_retry_after_s(struct batcher *batcher, uint64_t held_bytes)
+{
+    measure_drain(batcher, clock_now_us());
+    uint64_t jitter = random_of(batcher) % 3;
+    uint64_t wait_s = batcher->drained_per_s > 0 ? held_bytes / batcher->drained_per_s + 1
+                                                 : RETRY_AFTER_S_MAX / 3;
+    return (unsigned)(wait_s > RETRY_AFTER_S_MAX ? RETRY_AFTER_S_MAX : wait_s + jitter);
+}
+
 void batcher_tick(struct batcher *batcher)
 {
     uint64_t now_us = clock_now_us();
+    measure_drain(batcher, now_us);
     answer_overdue(batcher, now_us);
     while (batcher->in_flight < batcher->context->config->gateway_max_inflight) {
         struct batch *batch = next_to_send(batcher, now_us);

@@ -30,6 +30,10 @@ void batcher_add(struct batcher *batcher, struct request *request);
 /* The sender of a request that waits has gone: its batch is not disturbed. */
 void batcher_forget_sender(struct batcher *batcher, struct request *request);
 
+/* When a sender that finds no room should come again, by the rate at which this worker's senders
+ * are answered. held_bytes: what is held for all requests now. Units: [s], 1..32. */
+unsigned batcher_retry_after_s(struct batcher *batcher, uint64_t held_bytes);
+
 /* One phase: batches close and are sent, senders whose deadline has come are answered. */
 void batcher_tick(struct batcher *batcher);
 

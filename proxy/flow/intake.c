@@ -19,7 +19,6 @@
 
 #define SCRATCH_KEPT_BYTES   (4U * 1024U * 1024U) /* a larger one is given back after its use */
 #define CHUNKED_CHARGE_BYTES (64U * 1024U)
-#define BUDGET_RETRY_AFTER_S 2
 
 struct intake {
     const struct flow_context *context;
@@ -47,10 +46,11 @@ __attribute__((format(printf, 4, 5))) static void refuse(struct request *request
     request_free(request);
 }
 
-static void defer(struct request *request, enum metric_counter reason, const char *text)
+static void defer(struct intake *intake, struct request *request, const char *text)
 {
-    metrics_add(request->context->metrics, reason, 1);
-    request_defer(request, BUDGET_RETRY_AFTER_S, text);
+    size_t held_bytes = budget_used(intake->context->budget);
+    metrics_add(intake->context->metrics, METRIC_REJECTED_BUDGET, 1);
+    request_defer(request, batcher_retry_after_s(intake->batcher, held_bytes), text);
     request_free(request);
 }
 
@@ -85,10 +85,10 @@ static bool headers_are_good(struct request *request)
 }
 
 /* Charge bytes to the budget and have room for them. */
-static bool take_room(struct request *request, size_t bytes)
+static bool take_room(struct intake *intake, struct request *request, size_t bytes)
 {
     if (!budget_take(request->context->budget, bytes)) {
-        defer(request, METRIC_REJECTED_BUDGET, "the proxy holds as many bytes as it may");
+        defer(intake, request, "the proxy holds as many bytes as it may");
         return false;
     }
     request->charged_bytes += bytes;
@@ -117,8 +117,9 @@ static void on_headers(void *owner, struct exchange *exchange)
                (unsigned long long)config->limits_body_bytes);
         return;
     }
-    if (take_room(request, (size_t)bytes) && buf_reserve(&request->body, (size_t)bytes) != 0) {
-        defer(request, METRIC_REJECTED_BUDGET, "out of memory");
+    if (take_room(intake, request, (size_t)bytes) &&
+        buf_reserve(&request->body, (size_t)bytes) != 0) {
+        defer(intake, request, "out of memory");
     }
 }
 
@@ -139,12 +140,12 @@ static void on_body(void *owner, struct exchange *exchange, const uint8_t *data,
         /* Chunked: it doubles as the buffer does, and so does its charge. */
         size_t room = request->charged_bytes > 0 ? request->charged_bytes : CHUNKED_CHARGE_BYTES;
         size_t more = size - request->charged_bytes;
-        if (!take_room(request, more > room ? more : room)) {
+        if (!take_room(intake, request, more > room ? more : room)) {
             return;
         }
     }
     if (buf_append(&request->body, data, bytes) != 0) {
-        defer(request, METRIC_REJECTED_BUDGET, "out of memory");
+        defer(intake, request, "out of memory");
     }
 }
 
@@ -168,7 +169,7 @@ static bool body_is_good(struct intake *intake, struct request *request)
         return false;
     }
     if (buf_reserve(&intake->scratch, decoded_bytes) != 0) {
-        defer(request, METRIC_REJECTED_BUDGET, "out of memory");
+        defer(intake, request, "out of memory");
         return false;
     }
     if (snappy_block_decode(&request->block, intake->scratch.data, &error) != 0) {

@@ -358,11 +358,50 @@ void exchange_on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls
     free(exchange);
 }
 
+/* libmicrohttpd cuts a value at a NUL, joins a folded line to a name, and takes a bare LF for an
+ * end of line, all in silence. But it parses in place and writes a NUL over each colon, CR and LF:
+ * so where lines do not follow each other as they would without such tricks, one was there. */
+struct head_walk {
+    struct head head;
+    const char *next; /* where the next name must start; NULL: no longer in order */
+};
+
+static bool lies_between(const char *from, const char *to)
+{
+    while (from < to && (*from == ' ' || *from == '\t')) {
+        from++;
+    }
+    return from == to;
+}
+
 static enum MHD_Result add_to_head(void *cls, enum MHD_ValueKind kind, const char *name,
                                    size_t name_bytes, const char *value, size_t value_bytes)
 {
     (void)kind;
-    return head_add(cls, name, name_bytes, value, value_bytes) == 0 ? MHD_YES : MHD_NO;
+    struct head_walk *walk = cls;
+    bool in_order =
+        name == walk->next && value != NULL && lies_between(name + name_bytes + 1, value);
+    walk->next = in_order ? value + value_bytes + 2 : NULL;
+    bool good = head_add(&walk->head, name, name_bytes, value, value_bytes) == 0;
+    return good ? MHD_YES : MHD_NO;
+}
+
+/* Why the head is refused; NULL when it is good. */
+static const char *walk_head(struct exchange *exchange, const char *url, const char *method,
+                             const char *version, struct head *head)
+{
+    struct head_walk walk = {.next = version + strlen(version) + 2};
+    head_init(&walk.head, method, version);
+    (void)MHD_get_connection_values_n(exchange->mhd, MHD_HEADER_KIND, add_to_head, &walk);
+    if (head_finish(&walk.head) != 0) {
+        return walk.head.reason;
+    }
+    *head = walk.head;
+    if (url + strlen(exchange->target) + 1 != version || walk.next == NULL ||
+        walk.next[0] != '\0' || walk.next[1] != '\0') {
+        return "a NUL, a folded line or a bare line feed in the head";
+    }
+    return NULL;
 }
 
 static void refuse(struct exchange *exchange, enum server_refusal refusal, const char *reason)
@@ -383,19 +422,18 @@ static bool reply_is_due_at_headers(const struct exchange *exchange)
              exchange->body_bytes > exchange->server->settings.drain_bytes_max));
 }
 
-static enum MHD_Result on_request_head(struct exchange *exchange, const char *method,
-                                       const char *version)
+static enum MHD_Result on_request_head(struct exchange *exchange, const char *url,
+                                       const char *method, const char *version)
 {
     struct server *server = exchange->server;
-    struct head head;
+    struct head head = {0};
     enter(exchange, EXCHANGE_RECEIVING);
-    head_init(&head, method, version);
-    (void)MHD_get_connection_values_n(exchange->mhd, MHD_HEADER_KIND, add_to_head, &head);
     exchange->method = route_method_of(method);
-    if (head_finish(&head) != 0) {
+    const char *reason = walk_head(exchange, url, method, version, &head);
+    if (reason != NULL) {
         /* Its framing cannot be trusted, so neither can what follows on the connection. */
         exchange->body_bytes = SERVER_BODY_UNKNOWN;
-        refuse(exchange, SERVER_REFUSAL_HTTP, head.reason);
+        refuse(exchange, SERVER_REFUSAL_HTTP, reason);
         return queue_reply(exchange);
     }
     exchange->body_bytes =
@@ -454,14 +492,13 @@ enum MHD_Result exchange_on_access(void *cls, struct MHD_Connection *mhd, const 
 {
     (void)cls;
     (void)mhd;
-    (void)url;
     struct exchange *exchange = *con_cls;
     if (exchange == NULL) {
         return MHD_NO;
     }
     switch (exchange->state) {
     case EXCHANGE_NEW:
-        return on_request_head(exchange, method, version);
+        return on_request_head(exchange, url, method, version);
     case EXCHANGE_RECEIVING:
         return *bytes > 0 ? on_body(exchange, data, bytes) : on_body_end(exchange);
     case EXCHANGE_WAITING:

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "io/loop.h"
 #include "io/upstream_sockets.h"
 #include "wire/field.h"
@@ -18,6 +19,7 @@
 #define ANSWER_BYTES_MAX    (64U * 1024U) /* of the answer to a write; more makes no sense */
 #define UPLOAD_BUFFER_BYTES (256L * 1024L)
 #define READ_BUFFER_BYTES   (64L * 1024L)
+#define STALE_ATTEMPTS_MAX  16  /* connections found stale by one call, one after the other */
 #define CONNECTION_IDLE_S   30L /* below the idle timeout of any gateway that we know */
 
 /* One request at the gateway. Owner: upstream; kept and used again, with its curl handle. */
@@ -43,6 +45,9 @@ struct upstream_call {
     unsigned status; /* of the head that is coming in; 0 once it is whole */
     uint64_t body_bytes;
     bool resume;
+    /* either */
+    bool stale; /* ended before it was sent, for the state of its connection */
+    unsigned attempts;
 };
 
 struct upstream {
@@ -94,6 +99,7 @@ static int on_body_rewind(void *arg, curl_off_t offset, int origin)
     }
     call->piece = 0;
     call->piece_offset = 0;
+    metrics_add(call->upstream->settings.metrics, METRIC_GATEWAY_REPLAYS, 1);
     return CURL_SEEKFUNC_OK;
 }
 
@@ -188,6 +194,26 @@ static size_t on_read_answer(char *data, size_t size, size_t count, void *arg)
     return taken ? size * count : CURL_WRITEFUNC_PAUSE;
 }
 
+/* -- A connection is chosen ------------------------------------------------------------------- */
+
+/* Just before a request goes out: not on a connection that has something unread. The call is then
+ * made again, on another one. */
+static int on_before_request(void *arg, char *remote, char *local, int remote_port, int local_port)
+{
+    (void)remote;
+    (void)local;
+    (void)remote_port;
+    struct upstream_call *call = arg;
+    long new_connections = 0;
+    (void)curl_easy_getinfo(call->easy, CURLINFO_NUM_CONNECTS, &new_connections);
+    if (new_connections == 0 &&
+        upstream_sockets_spoil_stale(&call->upstream->sockets, local_port)) {
+        call->stale = true;
+        return CURL_PREREQFUNC_ABORT;
+    }
+    return CURL_PREREQFUNC_OK;
+}
+
 /* -- Calls ------------------------------------------------------------------------------------ */
 
 #define SET(option, value) ok = ok && curl_easy_setopt(easy, (option), (value)) == CURLE_OK
@@ -201,6 +227,10 @@ static bool set_up(struct upstream_call *call)
     SET(CURLOPT_ERRORBUFFER, call->error);
     SET(CURLOPT_HEADERDATA, call);
     SET(CURLOPT_WRITEDATA, call);
+    SET(CURLOPT_PREREQFUNCTION, on_before_request);
+    SET(CURLOPT_PREREQDATA, call);
+    SET(CURLOPT_OPENSOCKETFUNCTION, upstream_sockets_on_open);
+    SET(CURLOPT_OPENSOCKETDATA, &call->upstream->sockets);
     SET(CURLOPT_CLOSESOCKETFUNCTION, upstream_sockets_on_close);
     SET(CURLOPT_CLOSESOCKETDATA, &call->upstream->sockets);
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)(settings->connect_timeout_us / 1000));
@@ -213,7 +243,9 @@ static bool set_up(struct upstream_call *call)
     SET(CURLOPT_QUICK_EXIT, 1L); /* else a resolver's thread is joined, and the loop blocks */
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
     SET(CURLOPT_MAXAGE_CONN, CONNECTION_IDLE_S);
+    SET(CURLOPT_MAXLIFETIME_CONN, (long)((settings->connection_age_us + 999999) / 1000000));
     SET(CURLOPT_DNS_CACHE_TIMEOUT, 30L);
+    SET(CURLOPT_DNS_SHUFFLE_ADDRESSES, 1L); /* so that connections spread over a name's addresses */
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     return ok;
 }
@@ -336,6 +368,8 @@ static int start_call(struct upstream_call *call, upstream_on_done *on_done, voi
     call->outcome.body_bytes = 0;
     call->answer_bytes = 0;
     call->resume = false;
+    call->stale = false;
+    call->attempts = 0;
     if (curl_multi_add_handle(upstream->multi, call->easy) != CURLM_OK) {
         return -ENOMEM;
     }
@@ -440,6 +474,18 @@ static void report(struct upstream_call *call)
     put_call(call);
 }
 
+/* Not a byte of it was sent, so this is no repeat. */
+static bool start_again(struct upstream_call *call)
+{
+    struct upstream *upstream = call->upstream;
+    call->stale = false;
+    metrics_add(upstream->settings.metrics, METRIC_GATEWAY_STALE, 1);
+    (void)curl_multi_remove_handle(upstream->multi, call->easy);
+    upstream->started = true;
+    return ++call->attempts <= STALE_ATTEMPTS_MAX &&
+           curl_multi_add_handle(upstream->multi, call->easy) == CURLM_OK;
+}
+
 static void report_ended(struct upstream *upstream)
 {
     int left;
@@ -452,6 +498,9 @@ static void report_ended(struct upstream *upstream)
         char *private = NULL;
         (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &private);
         struct upstream_call *call = (struct upstream_call *)(void *)private;
+        if (call->stale && start_again(call)) {
+            continue;
+        }
         note_outcome(call, code);
         report(call);
     }

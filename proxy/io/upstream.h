@@ -17,6 +17,7 @@
 
 struct log;
 struct loop;
+struct metrics;
 struct upstream;
 struct upstream_call;
 
@@ -29,12 +30,14 @@ struct upstream_piece {
 /* Copied by upstream_new(). Headers are "Name: value" lines, NULL-terminated. */
 struct upstream_settings {
     const struct log *log;
+    struct metrics *metrics;
     const char *write_url; /* the same for every write */
     const char *const *write_headers;
     const char *read_url; /* scheme, host and port; a read brings its own target */
     uint64_t connect_timeout_us;
-    uint64_t write_timeout_us; /* of one attempt */
-    size_t connections_max;    /* kept open when idle */
+    uint64_t write_timeout_us;  /* of one attempt */
+    uint64_t connection_age_us; /* after which a connection is not used again */
+    size_t connections_max;     /* kept open when idle */
 };
 
 /* How a call ended. outcome is valid for the duration of the callback. */

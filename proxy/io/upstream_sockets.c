@@ -4,10 +4,12 @@
 #include "io/loop.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* One descriptor. Owner: upstream_sockets, from curl's first wish until its last is in force. */
@@ -20,6 +22,13 @@ struct upstream_socket {
     uint32_t wanted;     /* epoll events that curl wants; 0: none */
     uint32_t registered; /* epoll events that the kernel knows */
     uint32_t events;     /* recorded, not yet handed to curl */
+};
+
+/* An open connection to the gateway. Owner: upstream_sockets, from its making to its close. */
+struct upstream_connection {
+    struct upstream_connection *next;
+    int fd;
+    int local_port; /* 0: not asked for yet */
 };
 
 static void on_socket_ready(struct loop_watch *watch, uint32_t events)
@@ -75,9 +84,81 @@ static int on_socket_wish(CURL *easy, curl_socket_t fd, int what, void *arg, voi
     return 0;
 }
 
+curl_socket_t upstream_sockets_on_open(void *arg, curlsocktype purpose,
+                                       struct curl_sockaddr *address)
+{
+    (void)purpose;
+    struct upstream_sockets *sockets = arg;
+    struct upstream_connection *connection = calloc(1, sizeof(*connection));
+    int fd = connection == NULL
+                 ? -1
+                 : socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    if (fd < 0) {
+        free(connection);
+        return CURL_SOCKET_BAD;
+    }
+    connection->fd = fd;
+    connection->next = sockets->open;
+    sockets->open = connection;
+    return fd;
+}
+
+static void forget_connection(struct upstream_sockets *sockets, int fd)
+{
+    struct upstream_connection **at = &sockets->open;
+    while (*at != NULL && (*at)->fd != fd) {
+        at = &(*at)->next;
+    }
+    struct upstream_connection *connection = *at;
+    if (connection != NULL) {
+        *at = connection->next;
+        free(connection);
+    }
+}
+
+static int local_port_of(int fd)
+{
+    struct sockaddr_storage address;
+    socklen_t bytes = sizeof(address);
+    if (getsockname(fd, (struct sockaddr *)&address, &bytes) != 0) {
+        return 0;
+    }
+    /* The port stands at the same place for both families. */
+    const struct sockaddr_in *in = (const void *)&address;
+    return ntohs(in->sin_port);
+}
+
+bool upstream_sockets_spoil_stale(struct upstream_sockets *sockets, int local_port)
+{
+    struct upstream_connection *connection = sockets->open;
+    while (connection != NULL) {
+        if (connection->local_port == 0) {
+            connection->local_port = local_port_of(connection->fd);
+        }
+        if (connection->local_port == local_port) {
+            break;
+        }
+        connection = connection->next;
+    }
+    char unread[4096];
+    if (connection == NULL ||
+        (recv(connection->fd, unread, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN)) {
+        return false;
+    }
+    /* curl peeks too, and takes a connection with unread input for alive. */
+    for (int i = 0; i < 16; i++) {
+        if (recv(connection->fd, unread, sizeof(unread), MSG_DONTWAIT) <= 0) {
+            break;
+        }
+    }
+    (void)shutdown(connection->fd, SHUT_RDWR);
+    return true;
+}
+
 int upstream_sockets_on_close(void *arg, curl_socket_t fd)
 {
     struct upstream_sockets *sockets = arg;
+    forget_connection(sockets, fd);
     for (struct upstream_socket *s = sockets->all; s != NULL; s = s->next) {
         if (s->fd == fd) {
             loop_clear(sockets->loop, fd);
@@ -139,6 +220,9 @@ int upstream_sockets_init(struct upstream_sockets *sockets, CURLM *multi, struct
 
 void upstream_sockets_deinit(struct upstream_sockets *sockets)
 {
+    while (sockets->open != NULL) {
+        forget_connection(sockets, sockets->open->fd);
+    }
     while (sockets->all != NULL) {
         struct upstream_socket *socket = sockets->all;
         sockets->all = socket->next;

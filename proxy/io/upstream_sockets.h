@@ -17,6 +17,7 @@ struct upstream_sockets {
     struct loop *loop;
     CURLM *multi;
     struct upstream_socket *all;
+    struct upstream_connection *open;
     struct upstream_socket *ready; /* with events that curl has not seen */
 };
 
@@ -33,8 +34,16 @@ void upstream_sockets_run(struct upstream_sockets *sockets);
 /* Put curl's wishes into force. */
 void upstream_sockets_flush(struct upstream_sockets *sockets);
 
-/* CURLOPT_CLOSESOCKETFUNCTION of every transfer; arg is the struct upstream_sockets. The kernel
- * forgets a descriptor that is closed; so must we, before its number comes again. */
+/* CURLOPT_OPENSOCKETFUNCTION and CURLOPT_CLOSESOCKETFUNCTION of every transfer; arg is the struct
+ * upstream_sockets. The kernel forgets a descriptor that is closed; so must we, before its number
+ * comes again. */
+curl_socket_t upstream_sockets_on_open(void *arg, curlsocktype purpose,
+                                       struct curl_sockaddr *address);
 int upstream_sockets_on_close(void *arg, curl_socket_t fd);
+
+/* True when the connection from this local port has something to read, or has ended, though no
+ * request is on it: an answer to nothing (a late 408, say) that would be taken for the answer to
+ * the next request. It is then shut down, so that curl finds it dead. */
+bool upstream_sockets_spoil_stale(struct upstream_sockets *sockets, int local_port);
 
 #endif
