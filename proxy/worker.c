@@ -27,6 +27,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Of a refused body, so that its sender sees the answer and not a reset. */
+#define DRAIN_BYTES_MAX (64U * 1024U * 1024U)
+
 #define CONNECT_TIMEOUT_US (3U * 1000U * 1000U)
 
 /* When all is answered, connections stay open this long: a request that crosses our goodbye on the
@@ -108,7 +111,7 @@ static struct server *make_server(struct worker *worker)
         .metrics = worker->settings.metrics,
         .connections_max = (size_t)config->limits_connections,
         .connections_per_address_max = (size_t)config->limits_connections_per_address,
-        .drain_bytes_max = 2 * config->limits_body_bytes,
+        .drain_bytes_max = DRAIN_BYTES_MAX,
     };
     for (int id = ROUTE_READ_QUERY; id <= ROUTE_OTLP; id++) {
         settings.handlers[id] = reads_handler(worker->reads);

@@ -397,8 +397,9 @@ static const char *walk_head(struct exchange *exchange, const char *url, const c
         return walk.head.reason;
     }
     *head = walk.head;
+    static const char END[4] = {0}; /* of the last line, and of the empty one after it */
     if (url + strlen(exchange->target) + 1 != version || walk.next == NULL ||
-        walk.next[0] != '\0' || walk.next[1] != '\0') {
+        memcmp(walk.next - 2, END, sizeof(END)) != 0) {
         return "a NUL, a folded line or a bare line feed in the head";
     }
     return NULL;
