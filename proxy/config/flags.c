@@ -27,7 +27,8 @@ static int flag_refuse(const struct flag *flag, const char *text, const char *re
                        char error[FLAGS_ERROR_BYTES])
 {
     char shown[FLAG_SHOWN_BYTES_MAX + 1];
-    if (flag->secret) {
+    bool may_hold_password = strstr(text, "://") != NULL && strchr(text, '@') != NULL;
+    if (flag->secret || may_hold_password) {
         (void)snprintf(error, FLAGS_ERROR_BYTES, "--%s: the value (not shown) %s", flag->name,
                        reason);
     } else {

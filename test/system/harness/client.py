@@ -72,6 +72,10 @@ class Client:
         fields = {**WRITE_HEADERS, **{k.replace("_", "-"): v for k, v in headers.items()}}
         return self.request("POST", path, fields, body, chunk_bytes)
 
+    def rest(self):
+        """All that still comes until the peer closes the connection."""
+        return self._stream.read()
+
     def closed_by_peer(self):
         """Wait for the end of the connection; whatever still comes before it is an error."""
         return self._stream.read() == b""
