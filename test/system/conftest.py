@@ -1,5 +1,6 @@
 """Fixtures of the system tests; what they are made of is in harness/."""
 
+import shutil
 import sys
 
 sys.dont_write_bytecode = True
@@ -14,6 +15,8 @@ from harness.proxy import Proxy
 @pytest.fixture(scope="session", autouse=True)
 def protos(tmp_path_factory):
     wire.compile_protos(tmp_path_factory.mktemp("protos"))
+    yield
+    shutil.rmtree(tmp_path_factory.getbasetemp())  # the databases of peers among it
 
 
 @pytest.fixture

@@ -193,6 +193,17 @@ class TestABatch:
         gateway.script(answer(), hang)
         assert all(map(try_again, write_together(*bodies, flags=["--gateway.timeout=1s"])))
 
+    def test_is_to_be_sent_again_by_all_when_nobody_listens_any_more(self, gateway, write_together,
+                                                                    bodies):
+        def answer_and_go(connection):
+            gateway.stop_listening()
+            answer(Connection="close")(connection)
+            return False
+
+        gateway.script(answer_and_go)
+        assert all(map(try_again, write_together(*bodies)))
+        assert len(gateway.posts) == 1
+
     @pytest.mark.parametrize("status", REFUSED)
     def test_one_bad_member_is_refused_alone(self, gateway, write_together, bodies, status):
         """The gateway refuses whatever holds the bad series, as Prometheus does."""

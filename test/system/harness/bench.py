@@ -12,8 +12,9 @@ from .waiting import until
 _ROOT = os.path.normpath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 _TOOLS = os.path.join(_ROOT, os.environ.get("BENCH_TOOLS", "build/release/bench"))
 
-# Share of the usual load that the scenarios run, for builds that are slow by themselves.
-LOAD = float(os.environ.get("SYSTEM_LOAD", "1"))
+# Share of the usual load that the scenarios run: less with builds that are slow by themselves.
+_BUILD = os.environ.get("BUILD", "release")
+LOAD = float(os.environ.get("SYSTEM_LOAD", "1" if _BUILD == "release" else "0.2"))
 
 
 class Sink(Process):

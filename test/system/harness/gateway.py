@@ -142,10 +142,14 @@ class Gateway:
         assert arrived, f"{len(self.posts)} of {count} posts within {timeout_s:g} s"
         return list(self.posts)
 
+    def stop_listening(self):
+        """New connections are refused from here on; those that are open go on."""
+        _shutdown(self._listener)
+
     def close(self):
         self._closed = True
         self._open.set()
-        _shutdown(self._listener)
+        self.stop_listening()
         for connection in list(self._connections.values()):
             _shutdown(connection)
 
