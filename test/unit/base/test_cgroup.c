@@ -170,6 +170,28 @@ static void test_v1_bind_mount_in_a_container(void **state)
     expect(*state, 1500, 4096);
 }
 
+static void test_v1_mounted_elsewhere(void **state)
+{
+    put(*state, "/proc/self/cgroup", "5:memory:/a\n4:cpu:/a\n");
+    put(*state, "/proc/self/mountinfo",
+        "33 32 0:28 / /mnt/tmp rw - tmpfs tmpfs rw,cpu,memory\n"
+        "34 32 0:30 / /mnt/cpu rw - cgroup cgroup rw,cpu\n"
+        "35 32 0:31 / /mnt/memory rw - cgroup cgroup rw,memory\n");
+    put(*state, "/mnt/cpu/a/cpu.cfs_quota_us", "150000\n");
+    put(*state, "/mnt/cpu/a/cpu.cfs_period_us", "100000\n");
+    put(*state, "/mnt/memory/a/memory.limit_in_bytes", "4096\n");
+    expect(*state, 1500, 4096);
+}
+
+static void test_v1_memory_limit_that_is_none(void **state)
+{
+    put(*state, "/proc/self/cgroup", "5:memory:/\n");
+    put(*state, "/sys/fs/cgroup/memory/memory.limit_in_bytes", "1152921504606846976\n");
+    expect(*state, 0, 0);
+    put(*state, "/sys/fs/cgroup/memory/memory.limit_in_bytes", "1152921504606846975\n");
+    expect(*state, 0, UINT64_C(1152921504606846975));
+}
+
 static void test_v1_no_limit(void **state)
 {
     put(*state, "/proc/self/cgroup", "5:memory:/\n4:cpu:/\n");
@@ -201,10 +223,10 @@ static void test_usual_mounts_without_mountinfo(void **state)
 
 static void test_mount_point_with_a_space(void **state)
 {
-    put(*state, "/proc/self/cgroup", "0::/a b\n");
+    put(*state, "/proc/self/cgroup", "0::/a b/c\n");
     put(*state, "/proc/self/mountinfo",
         "30 22 0:26 /a\\040b /mnt/my\\040groups rw - cgroup2 cgroup2 rw\n");
-    put(*state, "/mnt/my groups/memory.max", "77\n");
+    put(*state, "/mnt/my groups/c/memory.max", "77\n");
     expect(*state, 0, 77);
 }
 
@@ -223,6 +245,7 @@ static void test_odd_files_are_no_limit(void **state)
                                       "5,100000",
                                       "99999999999999999999999 100000",
                                       "18446744073709551615 100000",
+                                      "18446744073709552 100000",
                                       "5 99999999999999999999999"};
     put(*state, "/proc/self/cgroup", "0::/a\n");
     put(*state, "/proc/self/mountinfo", V2_MOUNT);
@@ -302,6 +325,8 @@ int main(void)
         WITH_TREE(test_sibling_of_the_mounts_root),
         WITH_TREE(test_v1_controllers),
         WITH_TREE(test_v1_bind_mount_in_a_container),
+        WITH_TREE(test_v1_mounted_elsewhere),
+        WITH_TREE(test_v1_memory_limit_that_is_none),
         WITH_TREE(test_v1_no_limit),
         WITH_TREE(test_both_versions_together),
         WITH_TREE(test_usual_mounts_without_mountinfo),

@@ -307,6 +307,11 @@ static void test_unknown_flags(void **state)
     expect_error(READ("--pass-word=secret99"), "--pass-word: unknown flag, did you mean "
                                                "--pass.word?");
     expect_error(READ("--dryrun"), "--dryrun: unknown flag, did you mean --dry-run?");
+    expect_error(READ("--fruiit=1"), "--fruiit: unknown flag, did you mean --fruit?");
+    expect_error(READ("--frit=1"), "--frit: unknown flag, did you mean --fruit?");
+    expect_error(READ("--ount=1"), "--ount: unknown flag, did you mean --count?");
+    expect_error(READ("--xcount=1"), "--xcount: unknown flag, did you mean --count?");
+    expect_error(READ("--countx=1"), "--countx: unknown flag, did you mean --count?");
     expect_error(READ("-count=1"), "-count: unknown flag, did you mean --count?");
     expect_error(READ("--Name=1"), "--Name: unknown flag, did you mean --name?");
     expect_error(READ("--banana"), "--banana: unknown flag; --help lists them");

@@ -97,6 +97,28 @@ static void test_width(void **state)
     }
 }
 
+static void test_default_longer_than_a_line(void **state)
+{
+    (void)state;
+    static const struct flag flag = {
+        .name = "f",
+        .group = "G",
+        .argument = "N",
+        .help = "Help.",
+        .standard = "one-two-three-four-five-six-seven-eight-nine-ten-eleven-twelve"};
+    const struct flag_table table = {.flags = &flag, .count = 1};
+    struct buf text;
+    buf_init(&text, 4096);
+    assert_int_equal(help_print(&table, &text), 0);
+    assert_int_equal(buf_append(&text, "", 1), 0);
+    assert_string_equal((char *)text.data,
+                        "\nG:\n"
+                        "  --f=N                             Help. Default:\n"
+                        "                                    one-two-three-four-five-six-seven-"
+                        "eight-nine-ten-eleven-twelve\n");
+    buf_deinit(&text);
+}
+
 static void test_without_room_nothing_is_added(void **state)
 {
     (void)state;
@@ -115,6 +137,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_page),
         cmocka_unit_test(test_width),
+        cmocka_unit_test(test_default_longer_than_a_line),
         cmocka_unit_test(test_without_room_nothing_is_added),
     };
     return cmocka_run_group_tests_name("config/help", tests, NULL, NULL);
