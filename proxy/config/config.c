@@ -1,13 +1,13 @@
 /* The flags of this program and what their values must be. Owns the strings of struct config. */
 #include "config/config.h"
 
+#include "base/alloc.h"
 #include "config/address.h"
 #include "config/flags.h"
 #include "config/help.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -129,38 +129,19 @@ static const char *config_set_gateway_read_address(void *settings, const char *t
     return reason;
 }
 
-static const char *config_set_read_path_prefix(void *settings, const char *text)
-{
-    static const char *const words[] = {
-        [CONFIG_PREFIX_AUTO] = "auto", [CONFIG_PREFIX_ON] = "true", [CONFIG_PREFIX_OFF] = "false"};
-    struct config_command *command = settings;
-    for (unsigned i = 0; i < COUNT(words); i++) {
-        if (strcmp(text, words[i]) == 0) {
-            command->read_prefix = (enum config_prefix)i;
-            return NULL;
-        }
-    }
-    return "is not one of auto, true, false";
-}
-
-/* What is as another flag unless given. Errors: -ENOMEM. */
-static int config_complete(struct config_command *command)
+/* Set what is as another flag says unless given itself. */
+static void config_complete(struct config_command *command)
 {
     struct config *config = &command->config;
     config->gateway_read_path_prefix = command->read_prefix == CONFIG_PREFIX_AUTO
                                            ? config->tenant_path_prefix
                                            : command->read_prefix == CONFIG_PREFIX_ON;
-    if (config->gateway_read_address.text != NULL) {
-        return 0;
+    if (config->gateway_read_address.text == NULL) {
+        const struct config_url *from = &config->gateway_address;
+        char *text = alloc_copy(from->text, strlen(from->text));
+        config->gateway_read_address = (struct config_url){
+            .text = text, .path = text + (from->path - from->text), .https = from->https};
     }
-    const struct config_url *from = &config->gateway_address;
-    char *text = strdup(from->text);
-    if (text == NULL) {
-        return -ENOMEM;
-    }
-    config->gateway_read_address = (struct config_url){
-        .text = text, .path = text + (from->path - from->text), .https = from->https};
-    return 0;
 }
 
 static const char *config_set_http_address(void *settings, const char *text)
@@ -177,6 +158,7 @@ static const char *config_set_http_address(void *settings, const char *text)
 }
 
 _Static_assert(sizeof(enum log_level) == sizeof(unsigned), "FLAG_CHOICE stores an unsigned");
+_Static_assert(sizeof(enum config_prefix) == sizeof(unsigned), "FLAG_CHOICE stores an unsigned");
 _Static_assert(sizeof(enum log_format) == sizeof(unsigned), "FLAG_CHOICE stores an unsigned");
 
 #define FIELD(name) .offset = offsetof(struct config_command, config.name)
@@ -235,8 +217,11 @@ static const struct flag FLAGS[] = {
      .help = "Where queries go, if not to --gateway.address: for example a Thanos Query."},
     {.name = "gateway.read-path-prefix",
      .group = "Reads",
-     .kind = FLAG_CUSTOM,
-     .set = config_set_read_path_prefix,
+     .kind = FLAG_CHOICE,
+     .offset = offsetof(struct config_command, read_prefix),
+     .choices = {[CONFIG_PREFIX_AUTO] = "auto",
+                 [CONFIG_PREFIX_ON] = "true",
+                 [CONFIG_PREFIX_OFF] = "false"},
      .argument = "auto|true|false",
      .standard = "auto",
      .help = "Put /<tenant> before the path of queries; auto is as --tenant.path-prefix. Without "
@@ -492,11 +477,8 @@ enum config_outcome config_parse(int argc, char *const *argv, struct config *con
     } else if (command.version) {
         outcome = CONFIG_VERSION;
     }
-    if (outcome == CONFIG_RUN && config_complete(&command) != 0) {
-        (void)snprintf(error, CONFIG_ERROR_BYTES, "out of memory");
-        outcome = CONFIG_ERROR;
-    }
     if (outcome == CONFIG_RUN) {
+        config_complete(&command);
         *config = command.config;
     } else {
         config_command_deinit(&command);

@@ -76,6 +76,13 @@ static void test_defaults(void **state)
     assert_int_equal(config->limits_body_bytes, 33554432);
     assert_int_equal(config->limits_decoded_bytes, 33554432);
     assert_int_equal(config->limits_memory_bytes, 0);
+    assert_int_equal(config->limits_connections, 2048);
+    assert_int_equal(config->limits_connections_per_address, 1536);
+    assert_int_equal(config->gateway_max_connection_age_us, 300000000);
+    assert_int_equal(config->reads_max_inflight, 64);
+    assert_int_equal(config->reads_window_bytes, 262144);
+    assert_int_equal(config->reads_timeout_us, 120000000);
+    assert_false(config->reads_forward_authorization);
     config_deinit(&run.config);
 }
 
@@ -115,6 +122,70 @@ static void test_every_flag_reaches_its_field(void **state)
     assert_int_equal(config->limits_decoded_bytes, 16384);
     assert_int_equal(config->limits_memory_bytes, 17825792);
     config_deinit(&run.config);
+}
+
+static void test_flags_of_reads_and_connections(void **state)
+{
+    (void)state;
+    struct run run =
+        RUN_WITH("--reads.max-inflight=7", "--reads.window-bytes=128KiB", "--reads.timeout=9s",
+                 "--reads.forward-authorization", "--gateway.max-connection-age=10s",
+                 "--limits.connections=11", "--limits.connections-per-address=12");
+    assert_int_equal(run.outcome, CONFIG_RUN);
+    assert_int_equal(run.config.reads_max_inflight, 7);
+    assert_int_equal(run.config.reads_window_bytes, 131072);
+    assert_int_equal(run.config.reads_timeout_us, 9000000);
+    assert_true(run.config.reads_forward_authorization);
+    assert_int_equal(run.config.gateway_max_connection_age_us, 10000000);
+    assert_int_equal(run.config.limits_connections, 11);
+    assert_int_equal(run.config.limits_connections_per_address, 12);
+    config_deinit(&run.config);
+}
+
+static void test_reads_go_where_writes_go_unless_told(void **state)
+{
+    (void)state;
+    struct run run = RUN("--gateway.address=https://gateway/base", "--tenant=t");
+    assert_int_equal(run.outcome, CONFIG_RUN);
+    assert_string_equal(run.config.gateway_read_address.text, "https://gateway/base");
+    assert_string_equal(run.config.gateway_read_address.path, "/base");
+    assert_true(run.config.gateway_read_address.https);
+    config_deinit(&run.config);
+
+    run = RUN("--gateway.address=https://gateway/base", "--tenant=t",
+              "--gateway.read-address=http://unused", "--gateway.read-address='http://query:1/x/'");
+    assert_int_equal(run.outcome, CONFIG_RUN);
+    assert_string_equal(run.config.gateway_address.text, "https://gateway/base");
+    assert_string_equal(run.config.gateway_read_address.text, "http://query:1/x");
+    assert_string_equal(run.config.gateway_read_address.path, "/x");
+    assert_false(run.config.gateway_read_address.https);
+    config_deinit(&run.config);
+
+    expect_error(RUN_WITH("--gateway.read-address=query"),
+                 "--gateway.read-address: \"query\" does not begin with http:// or https://");
+}
+
+static void test_read_path_prefix_follows_the_tenants_unless_told(void **state)
+{
+    (void)state;
+
+    static const struct {
+        const char *tenant;
+        const char *read;
+        bool prefix;
+    } cases[] = {
+        {"--tenant.path-prefix", "auto", true},   {"--no-tenant.path-prefix", "auto", false},
+        {"--tenant.path-prefix", "true", true},   {"--no-tenant.path-prefix", "true", true},
+        {"--tenant.path-prefix", "false", false}, {"--no-tenant.path-prefix", "false", false}};
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct run run = RUN_WITH(cases[i].tenant, "--gateway.read-path-prefix", cases[i].read);
+        assert_int_equal(run.outcome, CONFIG_RUN);
+        assert_int_equal(run.config.gateway_read_path_prefix, cases[i].prefix);
+        config_deinit(&run.config);
+    }
+    expect_error(RUN_WITH("--gateway.read-path-prefix=no"),
+                 "--gateway.read-path-prefix: \"no\" is not one of auto, true, false");
 }
 
 static void test_levels(void **state)
@@ -184,6 +255,8 @@ static void test_unknown_flag(void **state)
                  "--http.address: unknown flag, did you mean --http-address?");
     expect_error(RUN_WITH("--log-level=info"),
                  "--log-level: unknown flag, did you mean --log.level?");
+    expect_error(RUN_WITH("--limits.bod-bytes=1"), /* the nearest of several */
+                 "--limits.bod-bytes: unknown flag, did you mean --limits.body-bytes?");
     expect_error(RUN_WITH("-v"), "-v: unknown flag; --help lists them");
 }
 
@@ -289,6 +362,12 @@ static void test_bounds(void **state)
         {"--limits.body-bytes", "1KiB", "1GiB", "1023", "1073741825"},
         {"--limits.decoded-bytes", "1KiB", "1GiB", "1023", "1073741825"},
         {"--limits.memory-bytes", "0", "1024GiB", NULL, "1025GiB"},
+        {"--limits.connections", "1", "1000000", "0", "1000001"},
+        {"--limits.connections-per-address", "1", "1000000", "0", "1000001"},
+        {"--gateway.max-connection-age", "1s", "1d", "999ms", "25h"},
+        {"--reads.max-inflight", "1", "4096", "0", "4097"},
+        {"--reads.window-bytes", "64KiB", "64MiB", "65535", "65MiB"},
+        {"--reads.timeout", "1ms", "1d", "0s", "25h"},
     };
 
     for (size_t i = 0; i < COUNT(cases); i++) {
@@ -342,6 +421,15 @@ static void test_help_text(void **state)
                                         "--limits.body-bytes=SIZE",
                                         "--limits.decoded-bytes=SIZE",
                                         "--limits.memory-bytes=SIZE",
+                                        "--limits.connections=N",
+                                        "--limits.connections-per-address=N",
+                                        "--gateway.max-connection-age=TIME",
+                                        "--gateway.read-address=URL",
+                                        "--gateway.read-path-prefix=auto|true|false",
+                                        "--reads.max-inflight=N",
+                                        "--reads.window-bytes=SIZE",
+                                        "--reads.timeout=TIME",
+                                        "--[no-]reads.forward-authorization",
                                         "--help",
                                         "--version"};
     int ends[2];
@@ -359,8 +447,9 @@ static void test_help_text(void **state)
     assert_int_equal(text[size - 1], '\n');
     for (size_t i = 0; i < COUNT(flags); i++) {
         char row[64];
-        (void)snprintf(row, sizeof(row), "\n  %s ", flags[i]);
-        if (strstr(text, row) == NULL) {
+        int bytes = snprintf(row, sizeof(row), "\n  %s", flags[i]);
+        const char *found = strstr(text, row);
+        if (found == NULL || (found[bytes] != ' ' && found[bytes] != '\n')) {
             fail_msg("missing: %s", flags[i]);
         }
     }
@@ -374,6 +463,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_every_flag_reaches_its_field),
+        cmocka_unit_test(test_flags_of_reads_and_connections),
+        cmocka_unit_test(test_reads_go_where_writes_go_unless_told),
+        cmocka_unit_test(test_read_path_prefix_follows_the_tenants_unless_told),
         cmocka_unit_test(test_levels),
         cmocka_unit_test(test_manifest_with_literal_quotes),
         cmocka_unit_test(test_leading_word_is_skipped_once),
