@@ -27,7 +27,8 @@ system: all $(PACKAGES)/test ## Run the system tests; PYTEST="-k name" chooses
 
 .PHONY: lint
 lint: all $(PB_C) $(PACKAGES)/lint ## Check layers, docs, format, static analysis; CHECKS="layers links" chooses
-	$(PYTHON) test/lint/run --program $(OUT)/agent-proxy $(CHECKS) -- -std=c11 $(CPPFLAGS) -I.
+	$(PYTHON) test/lint/run --program $(OUT)/agent-proxy $(CHECKS) -- \
+	    -std=c11 $(CPPFLAGS) -I. -DAGENT_PROXY_VERSION='""' -DAGENT_PROXY_REVISION='""'
 
 .PHONY: format
 format: $(PACKAGES)/lint ## Lay out the C files by .clang-format

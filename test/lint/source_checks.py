@@ -13,11 +13,13 @@ MAY_INCLUDE = {
     "io": {"io", "wire", "config", "base"},
     "flow": {"flow", "io", "wire", "config", "base"},
 }
-# Libraries that one module keeps to itself.
+# Libraries that one module keeps to itself: in its .c files, and in headers that are private to
+# it, "<module>_*.h", which nobody else includes.
 ONLY_INCLUDER = {
     "microhttpd.h": "proxy/io/server",
     "curl/curl.h": "proxy/io/upstream",
 }
+PRIVATE_HEADER = re.compile(rf"({'|'.join(ONLY_INCLUDER.values())})_\w+\.h$")
 BANNED = ("strcpy strcat strncpy strncat sprintf vsprintf strtok atoi atol alloca gmtime localtime "
           "rand sleep usleep system popen").split()
 LINES_MAX = 600
@@ -36,8 +38,11 @@ def layers(tree):
         for line, name, quoted in includes_of(tree.text(path)):
             folder = name.rpartition("/")[0]
             owner = ONLY_INCLUDER.get(name)
-            if owner is not None and not re.match(rf"{owner}[a-z0-9_]*\.c$", path):
+            if owner is not None and not re.match(rf"{owner}(\.c|_\w+\.[ch])$", path):
                 findings.append(f"{path}:{line}: <{name}> belongs to {owner}*.c")
+            private = quoted and PRIVATE_HEADER.match(f"proxy/{name}")
+            if private and not re.match(rf"{private.group(1)}(\.c|_\w+\.[ch])$", path):
+                findings.append(f'{path}:{line}: "{name}" is private to {private.group(1)}*.c')
             if not quoted or layer is None or name.endswith(".pb-c.h"):
                 continue
             if folder == "" and path.startswith("proxy/"):

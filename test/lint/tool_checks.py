@@ -36,12 +36,13 @@ def c_format(tree):
 
 
 def clang_tidy(tree, flags):
-    """The checks of .clang-tidy find nothing; flags are the compiler's."""
+    """The checks of .clang-tidy find nothing; flags are the compiler's. Not over the tests, which
+    pass null and nothing on purpose, and run under the sanitizers."""
     def check(path):
         lines = _run(tree, ["clang-tidy", "--quiet", path, "--", *flags])
         return [line for line in lines if "warnings generated" not in line]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(check, tree.below(C_FOLDERS, [".c"]))
+        found = pool.map(check, tree.below(["proxy/", "bench/"], [".c"]))
     return [line for lines in found for line in lines]
 
 
