@@ -31,6 +31,7 @@ static void test_url_passes(void **state)
                true);
     expect_url("http://gateway.ns.svc.:80", "http://gateway.ns.svc.:80", "", false);
     expect_url("http://my_gateway", "http://my_gateway", "", false);
+    expect_url("http://AZaz09", "http://azaz09", "", false);
     expect_url("http://10.0.0.1:1", "http://10.0.0.1:1", "", false);
     expect_url("http://10.example", "http://10.example", "", false);
     expect_url("http://[::1]", "http://[::1]", "", false);
@@ -184,7 +185,7 @@ static void test_path(void **state)
 {
     (void)state;
     static const char *const good[] = {"/",    "/api/v1/receive", "/api/v1/receive/", "/a",
-                                       "/...", "/a.b/~c/-_"};
+                                       "/...", "/a.b/~c/-_",      "/azAZ09"};
     static const char *const bad[] = {
         "",       "a",  "api/v1", "//",   "//a",  "/a//", "/a//b", "/..",    "/../a", "/a/../",
         "/a/./b", "/.", "/a?b",   "/a#b", "/a b", "/a\n", "/%41",  "/a\x80", "/a:b",  "http://a"};
