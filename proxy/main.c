@@ -158,40 +158,49 @@ static void log_start(const struct program *program)
              log_u64("memory_budget_bytes", program->budget.limit));
 }
 
-static void block_signals(sigset_t *set)
+static sigset_t stop_signals(void)
 {
-    sigemptyset(set);
-    sigaddset(set, SIGTERM);
-    sigaddset(set, SIGINT);
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    return set;
+}
+
+static void block_signals(void)
+{
+    sigset_t set = stop_signals();
     /* Before any thread is made, so that all of them inherit it and sigwait() gets the signals. */
-    (void)pthread_sigmask(SIG_BLOCK, set, NULL);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
 }
 
 /* A second signal while the first is honoured ends the program at once. */
 static void *end_at_once(void *arg)
 {
+    (void)arg;
+    sigset_t set = stop_signals();
     int number = 0;
-    (void)sigwait(arg, &number);
+    (void)sigwait(&set, &number);
     _exit(128 + number);
 }
 
-static void wait_for_signal(const struct program *program, sigset_t *set)
+static void wait_for_signal(const struct program *program)
 {
+    sigset_t set = stop_signals();
     int number = 0;
-    (void)sigwait(set, &number);
+    (void)sigwait(&set, &number);
     log_info(&program->log, "stopping: settling what is in flight",
              log_str("signal", strsignal(number)));
     pthread_t thread;
-    if (pthread_create(&thread, NULL, end_at_once, set) == 0) {
+    if (pthread_create(&thread, NULL, end_at_once, NULL) == 0) {
         (void)pthread_detach(thread);
     }
 }
 
 static int serve(struct program *program)
 {
-    sigset_t set;
-    block_signals(&set);
+    block_signals();
     size_up(program);
     int code = open_listeners(program);
     if (code != EXIT_CODE_OK) {
@@ -204,7 +213,7 @@ static int serve(struct program *program)
     code = start_workers(program);
     if (code == EXIT_CODE_OK) {
         log_start(program);
-        wait_for_signal(program, &set);
+        wait_for_signal(program);
     }
     stop_workers(program);
     upstream_library_deinit();
