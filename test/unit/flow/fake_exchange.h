@@ -24,6 +24,7 @@ struct exchange {
     const struct server_header *headers; /* ends with a NULL name, or is NULL */
     uint64_t body_bytes;
     uint64_t started_us;
+    uint64_t sender_mark_us; /* of the connection that it came on */
     /* What its handler made of it. */
     void *state;
     unsigned replies;
@@ -98,6 +99,16 @@ void exchange_set_state(struct exchange *exchange, void *state)
 uint64_t exchange_started_us(const struct exchange *exchange)
 {
     return exchange->started_us;
+}
+
+void exchange_mark_sender(struct exchange *exchange, uint64_t until_us)
+{
+    exchange->sender_mark_us = until_us;
+}
+
+uint64_t exchange_sender_mark_us(const struct exchange *exchange)
+{
+    return exchange->sender_mark_us;
 }
 
 void exchange_reply(struct exchange *exchange, const struct server_reply *reply)
