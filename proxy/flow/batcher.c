@@ -478,8 +478,11 @@ void batcher_tick(struct batcher *batcher)
 uint64_t batcher_deadline_us(const struct batcher *batcher)
 {
     uint64_t deadline_us = batcher->waiting != NULL ? batcher->waiting->deadline_us : LOOP_NEVER;
-    if (batcher->open != NULL && batcher->queue == NULL &&
-        batcher->in_flight < batcher->context->config->gateway_max_inflight) {
+    bool slot_free = batcher->in_flight < batcher->context->config->gateway_max_inflight;
+    if (slot_free && batcher->queue != NULL) {
+        return 0;
+    }
+    if (slot_free && batcher->open != NULL) {
         uint64_t leaves_us = batcher->open->opened_us + batcher->context->config->batch_linger_us;
         deadline_us = leaves_us < deadline_us ? leaves_us : deadline_us;
     }

@@ -145,6 +145,26 @@ static void test_a_linger_holds_back_what_is_not_full(void **state)
     stage_close(&stage);
 }
 
+/* A write may end after the tick of a turn, while new calls go out: the next batch must not wait
+ * for some other event. */
+static void test_a_freed_slot_makes_a_tick_due(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct sender senders[2];
+    stage_open(&stage);
+    sender_add_alone(&stage, &senders[0], 0);
+    sender_add_alone(&stage, &senders[1], 1);
+    batcher_tick(stage.batcher);
+    fake_answer(&stage.upstream, 0, 200, "");
+    expect_heard(&senders[0], 204);
+    assert_true(batcher_deadline_us(stage.batcher) <= fake_now_us);
+    batcher_tick(stage.batcher);
+    fake_answer(&stage.upstream, 0, 200, "");
+    expect_heard(&senders[1], 204);
+    stage_close(&stage);
+}
+
 /* -- Who travels with whom -------------------------------------------------------------------- */
 
 /* Send ten requests while the gateway is busy; they must leave in batches of three. */
@@ -714,6 +734,7 @@ int main(void)
         cmocka_unit_test(test_a_lone_request_is_not_changed),
         cmocka_unit_test(test_requests_join_while_the_gateway_is_busy),
         cmocka_unit_test(test_as_many_writes_as_there_are_slots),
+        cmocka_unit_test(test_a_freed_slot_makes_a_tick_due),
         cmocka_unit_test(test_a_linger_holds_back_what_is_not_full),
         cmocka_unit_test(test_a_batch_is_full_at_its_members),
         cmocka_unit_test(test_a_batch_is_full_at_its_bytes),
