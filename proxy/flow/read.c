@@ -257,7 +257,8 @@ static void list_headers(const struct read *read, struct server_header out[HEADE
             size_t value_bytes = strlen(value);
             if (pass == 0) {
                 noted = header_policy_note(&policy, name, name_bytes, value, value_bytes) == 0;
-            } else if (header_policy_down(&policy, name, name_bytes, value, value_bytes)) {
+            } else if (value_bytes > 0 && /* the server takes no empty ones */
+                       header_policy_down(&policy, name, name_bytes, value, value_bytes)) {
                 out[count++] = (struct server_header){.name = name, .value = value};
             }
             name = value + value_bytes + 1;

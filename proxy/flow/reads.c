@@ -17,8 +17,9 @@
 #include <stdlib.h>
 
 #define FORM_BYTES_MAX       (10U * 1024U * 1024U) /* as Prometheus' own */
-#define QUEUE_PER_SLOT       8
+#define QUEUE_MAX            512 /* many pages of a console at once, however few the slots are */
 #define CHUNKED_CHARGE_BYTES (16U * 1024U)
+#define STOPPING             "the proxy is stopping"
 
 /* Reads in the order of their deadlines: each sign of life moves one to the end, since all wait
  * for the same time. */
@@ -164,10 +165,10 @@ static void enqueue(struct reads *reads, struct read *read)
 {
     const struct config *config = reads->context->config;
     if (reads->cancelled) {
-        fail(reads, read, 503, "unavailable", "the proxy is stopping");
+        fail(reads, read, 503, "unavailable", STOPPING);
         return;
     }
-    if (reads->queue.count >= config->reads_max_inflight * QUEUE_PER_SLOT) {
+    if (reads->queue.count >= QUEUE_MAX) {
         fail(reads, read, 503, "unavailable", "too many queries wait for the gateway");
         return;
     }
@@ -320,10 +321,11 @@ static void on_news(struct read *read)
 
 static void begin_reply(struct reads *reads, struct read *read)
 {
-    if (read->ended && read->outcome != OUTCOME_ANSWERED) {
+    /* One that ends in mid-head is whole in the eyes of the HTTP library. */
+    bool broken = read->outcome == OUTCOME_BROKEN || read->outcome == OUTCOME_ANSWERED;
+    if (read->ended && (read->outcome != OUTCOME_ANSWERED || !read->has_head)) {
         fail(reads, read, 502, "unavailable",
-             read->outcome == OUTCOME_BROKEN ? "the gateway broke off its answer"
-                                             : "the gateway cannot be reached");
+             broken ? "the gateway broke off its answer" : "the gateway cannot be reached");
         return;
     }
     if (!read->has_head) {
@@ -335,6 +337,9 @@ static void begin_reply(struct reads *reads, struct read *read)
     }
     count_answer(reads, read, read->status);
     read_reply(read);
+    if (read->state == READ_ANSWERED) {
+        metrics_add(reads->context->metrics, METRIC_READ_BYTES, read->window.size);
+    }
 }
 
 static void hand_on(struct reads *reads, struct read *read)
@@ -355,10 +360,15 @@ static void end_silence(struct reads *reads, uint64_t now_us)
 {
     while (reads->queue.first != NULL && reads->queue.first->deadline_us <= now_us) {
         fail(reads, reads->queue.first, 503, "unavailable",
-             "the query waited too long for a free slot at the gateway");
+             reads->cancelled ? STOPPING
+                              : "the query waited too long for a free slot at the gateway");
     }
     while (reads->asked.first != NULL && reads->asked.first->deadline_us <= now_us) {
         struct read *read = reads->asked.first;
+        if (read->state == READ_ASKED && reads->cancelled) {
+            fail(reads, read, 503, "unavailable", STOPPING);
+            continue;
+        }
         if (read->state == READ_ASKED) {
             fail(reads, read, 504, "timeout", "the gateway did not answer in time");
             continue;

@@ -87,6 +87,7 @@ void server_stop_accepting(struct server *server)
     loop_clear(server->loop, server->listen_fd);
     close(server->listen_fd);
     server->listen_fd = -1;
+    server->accept_paused_until_us = 0;
 }
 
 size_t server_active(const struct server *server)

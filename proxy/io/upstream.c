@@ -2,109 +2,22 @@
  * connections to the gateway and the calls in flight; knows nothing of batches or routes.
  *
  * What libcurl 7.88.1 does that its manual does not say is noted where it matters. */
-#include "io/upstream.h"
+#include "io/upstream_private.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "io/loop.h"
-#include "io/upstream_sockets.h"
-#include "wire/field.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define ANSWER_BYTES_MAX    (64U * 1024U) /* of the answer to a write; more makes no sense */
-#define UPLOAD_BUFFER_BYTES (256L * 1024L)
-#define READ_BUFFER_BYTES   (64L * 1024L)
-#define STALE_ATTEMPTS_MAX  16  /* connections found stale by one call, one after the other */
-#define CONNECTION_IDLE_S   30L /* below the idle timeout of any gateway that we know */
-
-/* One request at the gateway. Owner: upstream; kept and used again, with its curl handle. */
-struct upstream_call {
-    struct upstream_call *next; /* idle or running */
-    struct upstream_call *prev; /* running */
-    struct upstream *upstream;
-    CURL *easy;
-    bool is_write;
-    upstream_on_done *on_done;
-    void *arg;
-    struct outcome outcome;
-    char error[CURL_ERROR_SIZE];
-    /* a write */
-    const struct upstream_piece *pieces;
-    size_t count;
-    size_t piece;        /* being sent */
-    size_t piece_offset; /* [bytes] of it that were sent */
-    size_t answer_bytes;
-    /* a read */
-    struct upstream_read read;
-    struct curl_slist *headers;
-    unsigned status; /* of the head that is coming in; 0 once it is whole */
-    uint64_t body_bytes;
-    bool resume;
-    /* either */
-    bool stale; /* ended before it was sent, for the state of its connection */
-    unsigned attempts;
-};
-
-struct upstream {
-    struct upstream_settings settings; /* its strings are with the idle calls */
-    char *write_url;
-    char *read_url;
-    struct curl_slist *write_headers;
-    struct loop *loop;
-    CURLM *multi;
-    struct upstream_sockets sockets;
-    struct upstream_call *running;
-    struct upstream_call *idle_writes;
-    struct upstream_call *idle_reads;
-    uint64_t timer_us; /* curl's own; LOOP_NEVER: none */
-    bool started;      /* calls were added since curl was last run */
-    bool resumes;      /* of some call */
-};
-
-/* -- A write: its body goes out, its answer comes in ------------------------------------------ */
-
-static size_t on_body_wanted(char *out, size_t size, size_t count, void *arg)
-{
-    struct upstream_call *call = arg;
-    size_t room = size * count;
-    size_t filled = 0;
-    while (filled < room && call->piece < call->count) {
-        const struct upstream_piece *piece = &call->pieces[call->piece];
-        size_t bytes = piece->bytes - call->piece_offset;
-        if (bytes > room - filled) {
-            bytes = room - filled;
-        }
-        memcpy(out + filled, piece->data + call->piece_offset, bytes);
-        filled += bytes;
-        call->piece_offset += bytes;
-        if (call->piece_offset == piece->bytes) {
-            call->piece++;
-            call->piece_offset = 0;
-        }
-    }
-    return filled;
-}
-
-/* curl sends a POST again by itself when a reused connection proves dead before any answer. */
-static int on_body_rewind(void *arg, curl_off_t offset, int origin)
-{
-    struct upstream_call *call = arg;
-    if (offset != 0 || origin != SEEK_SET) {
-        return CURL_SEEKFUNC_FAIL;
-    }
-    call->piece = 0;
-    call->piece_offset = 0;
-    metrics_add(call->upstream->settings.metrics, METRIC_GATEWAY_REPLAYS, 1);
-    return CURL_SEEKFUNC_OK;
-}
+#define STALE_ATTEMPTS_MAX 16  /* connections found stale by one call, one after the other */
+#define CONNECTION_IDLE_S  30L /* below the idle timeout of any gateway that we know */
 
 /* Take a header line apart. False for the status line and the empty line at the end. */
-static bool split_line(const char *line, size_t bytes, struct text *name, struct text *value)
+bool call_split_line(const char *line, size_t bytes, struct text *name, struct text *value)
 {
     const char *colon = memchr(line, ':', bytes);
     if (colon == NULL) {
@@ -118,80 +31,6 @@ static bool split_line(const char *line, size_t bytes, struct text *name, struct
     }
     *value = text_trim(rest);
     return true;
-}
-
-static size_t on_write_header(char *line, size_t size, size_t count, void *arg)
-{
-    struct upstream_call *call = arg;
-    struct text name;
-    struct text value;
-    if (split_line(line, size * count, &name, &value) && text_is(name, "retry-after")) {
-        call->outcome.retry_after_s = verdict_parse_retry_after(value.start, value.bytes);
-    }
-    return size * count;
-}
-
-static size_t on_write_answer(char *data, size_t size, size_t count, void *arg)
-{
-    struct upstream_call *call = arg;
-    struct outcome *outcome = &call->outcome;
-    size_t bytes = size * count;
-    size_t room = OUTCOME_BODY_MAX - outcome->body_bytes;
-    size_t kept = bytes < room ? bytes : room;
-    memcpy(outcome->body + outcome->body_bytes, data, kept);
-    outcome->body_bytes += kept;
-    call->answer_bytes += bytes;
-    return call->answer_bytes <= ANSWER_BYTES_MAX ? bytes : 0;
-}
-
-/* -- A read: its answer streams back ---------------------------------------------------------- */
-
-/* "HTTP/1.1 200 OK": the head of one answer begins, maybe of an interim one. */
-static unsigned status_of(const char *line, size_t bytes)
-{
-    const char *blank = memchr(line, ' ', bytes);
-    if (blank == NULL || bytes - (size_t)(blank - line) < 4) {
-        return 0;
-    }
-    unsigned status = 0;
-    for (size_t i = 1; i <= 3; i++) {
-        if (blank[i] < '0' || blank[i] > '9') {
-            return 0;
-        }
-        status = status * 10 + (unsigned)(blank[i] - '0');
-    }
-    return status;
-}
-
-static size_t on_read_header(char *line, size_t size, size_t count, void *arg)
-{
-    struct upstream_call *call = arg;
-    const struct upstream_read *read = &call->read;
-    size_t bytes = size * count;
-    struct text name;
-    struct text value;
-    if (bytes >= 5 && memcmp(line, "HTTP/", 5) == 0) {
-        call->status = status_of(line, bytes);
-        call->body_bytes = UPSTREAM_BODY_UNKNOWN;
-    } else if (call->status < 200) {
-        return bytes; /* of an interim answer, or a trailer behind the body */
-    } else if (split_line(line, bytes, &name, &value)) {
-        if (text_is(name, "content-length") && !field_number(value, &call->body_bytes)) {
-            return 0;
-        }
-        read->on_header(read->arg, name.start, name.bytes, value.start, value.bytes);
-    } else if (line[0] == '\r' || line[0] == '\n') {
-        read->on_head(read->arg, call->status, call->body_bytes);
-        call->status = 0;
-    }
-    return bytes;
-}
-
-static size_t on_read_answer(char *data, size_t size, size_t count, void *arg)
-{
-    struct upstream_call *call = arg;
-    bool taken = call->read.on_data(call->read.arg, (const uint8_t *)data, size * count);
-    return taken ? size * count : CURL_WRITEFUNC_PAUSE;
 }
 
 /* -- A connection is chosen ------------------------------------------------------------------- */
@@ -216,99 +55,43 @@ static int on_before_request(void *arg, char *remote, char *local, int remote_po
 
 /* -- Calls ------------------------------------------------------------------------------------ */
 
-#define SET(option, value) ok = ok && curl_easy_setopt(easy, (option), (value)) == CURLE_OK
-
 static bool set_up(struct upstream_call *call)
 {
     const struct upstream_settings *settings = &call->upstream->settings;
     CURL *easy = call->easy;
     bool ok = true;
-    SET(CURLOPT_PRIVATE, call);
-    SET(CURLOPT_ERRORBUFFER, call->error);
-    SET(CURLOPT_HEADERDATA, call);
-    SET(CURLOPT_WRITEDATA, call);
-    SET(CURLOPT_PREREQFUNCTION, on_before_request);
-    SET(CURLOPT_PREREQDATA, call);
-    SET(CURLOPT_OPENSOCKETFUNCTION, upstream_sockets_on_open);
-    SET(CURLOPT_OPENSOCKETDATA, &call->upstream->sockets);
-    SET(CURLOPT_CLOSESOCKETFUNCTION, upstream_sockets_on_close);
-    SET(CURLOPT_CLOSESOCKETDATA, &call->upstream->sockets);
-    SET(CURLOPT_CONNECTTIMEOUT_MS, (long)(settings->connect_timeout_us / 1000));
-    SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1); /* HTTP/2 uploads are broken here */
-    SET(CURLOPT_PROTOCOLS_STR, "http,https");
-    SET(CURLOPT_FOLLOWLOCATION, 0L);
-    SET(CURLOPT_PATH_AS_IS, 1L);
-    SET(CURLOPT_PROXY, "");      /* else http_proxy in the environment decides */
-    SET(CURLOPT_NOSIGNAL, 1L);   /* else signal handlers are swapped on each call */
-    SET(CURLOPT_QUICK_EXIT, 1L); /* else a resolver's thread is joined, and the loop blocks */
-    SET(CURLOPT_TCP_KEEPALIVE, 1L);
-    SET(CURLOPT_MAXAGE_CONN, CONNECTION_IDLE_S);
-    SET(CURLOPT_MAXLIFETIME_CONN, (long)((settings->connection_age_us + 999999) / 1000000));
-    SET(CURLOPT_DNS_CACHE_TIMEOUT, 30L);
-    SET(CURLOPT_DNS_SHUFFLE_ADDRESSES, 1L); /* so that connections spread over a name's addresses */
-    SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    UPSTREAM_SET(CURLOPT_PRIVATE, call);
+    UPSTREAM_SET(CURLOPT_ERRORBUFFER, call->error);
+    UPSTREAM_SET(CURLOPT_HEADERDATA, call);
+    UPSTREAM_SET(CURLOPT_WRITEDATA, call);
+    UPSTREAM_SET(CURLOPT_PREREQFUNCTION, on_before_request);
+    UPSTREAM_SET(CURLOPT_PREREQDATA, call);
+    UPSTREAM_SET(CURLOPT_OPENSOCKETFUNCTION, upstream_sockets_on_open);
+    UPSTREAM_SET(CURLOPT_OPENSOCKETDATA, &call->upstream->sockets);
+    UPSTREAM_SET(CURLOPT_CLOSESOCKETFUNCTION, upstream_sockets_on_close);
+    UPSTREAM_SET(CURLOPT_CLOSESOCKETDATA, &call->upstream->sockets);
+    UPSTREAM_SET(CURLOPT_CONNECTTIMEOUT_MS, (long)(settings->connect_timeout_us / 1000));
+    UPSTREAM_SET(CURLOPT_HTTP_VERSION,
+                 (long)CURL_HTTP_VERSION_1_1); /* HTTP/2 uploads are broken here */
+    UPSTREAM_SET(CURLOPT_PROTOCOLS_STR, "http,https");
+    UPSTREAM_SET(CURLOPT_FOLLOWLOCATION, 0L);
+    UPSTREAM_SET(CURLOPT_PATH_AS_IS, 1L);
+    UPSTREAM_SET(CURLOPT_PROXY, "");    /* else http_proxy in the environment decides */
+    UPSTREAM_SET(CURLOPT_NOSIGNAL, 1L); /* else signal handlers are swapped on each call */
+    UPSTREAM_SET(CURLOPT_QUICK_EXIT,
+                 1L); /* else a resolver's thread is joined, and the loop blocks */
+    UPSTREAM_SET(CURLOPT_TCP_KEEPALIVE, 1L);
+    UPSTREAM_SET(CURLOPT_MAXAGE_CONN, CONNECTION_IDLE_S);
+    UPSTREAM_SET(CURLOPT_MAXLIFETIME_CONN,
+                 (long)((settings->connection_age_us + 999999) / 1000000));
+    UPSTREAM_SET(CURLOPT_DNS_CACHE_TIMEOUT, 30L);
+    UPSTREAM_SET(CURLOPT_DNS_SHUFFLE_ADDRESSES,
+                 1L); /* so that connections spread over a name's addresses */
+    UPSTREAM_SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     return ok;
 }
 
-static bool set_up_write(struct upstream_call *call)
-{
-    const struct upstream *upstream = call->upstream;
-    CURL *easy = call->easy;
-    bool ok = true;
-    SET(CURLOPT_URL, upstream->write_url);
-    SET(CURLOPT_HTTPHEADER, upstream->write_headers);
-    SET(CURLOPT_POST, 1L);
-    SET(CURLOPT_READFUNCTION, on_body_wanted);
-    SET(CURLOPT_READDATA, call);
-    SET(CURLOPT_SEEKFUNCTION, on_body_rewind);
-    SET(CURLOPT_SEEKDATA, call);
-    SET(CURLOPT_HEADERFUNCTION, on_write_header);
-    SET(CURLOPT_WRITEFUNCTION, on_write_answer);
-    SET(CURLOPT_TIMEOUT_MS, (long)(upstream->settings.write_timeout_us / 1000));
-    SET(CURLOPT_UPLOAD_BUFFERSIZE, UPLOAD_BUFFER_BYTES);
-    return ok;
-}
-
-static bool set_up_read(struct upstream_call *call)
-{
-    CURL *easy = call->easy;
-    bool ok = true;
-    SET(CURLOPT_URL, call->upstream->read_url);
-    SET(CURLOPT_HEADERFUNCTION, on_read_header);
-    SET(CURLOPT_WRITEFUNCTION, on_read_answer);
-    SET(CURLOPT_BUFFERSIZE, READ_BUFFER_BYTES);
-    SET(CURLOPT_HTTP_CONTENT_DECODING, 0L);
-    return ok;
-}
-
-/* What differs from read to read. The address is fixed and the target goes out as it is, so no
- * parser of ours or of curl's can read one for another. */
-static bool set_up_this_read(struct upstream_call *call)
-{
-    const struct upstream_read *read = &call->read;
-    CURL *easy = call->easy;
-    bool ok = true;
-    if (read->method == ROUTE_METHOD_POST) {
-        SET(CURLOPT_POST, 1L);
-        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)read->body_bytes);
-        SET(CURLOPT_POSTFIELDS, read->body_bytes > 0 ? (const char *)read->body : "");
-    } else {
-        SET(CURLOPT_HTTPGET, 1L);
-        SET(CURLOPT_NOBODY, read->method == ROUTE_METHOD_HEAD ? 1L : 0L);
-    }
-    SET(CURLOPT_REQUEST_TARGET, read->target);
-    for (size_t i = 0; ok && read->headers[i] != NULL; i++) {
-        struct curl_slist *longer = curl_slist_append(call->headers, read->headers[i]);
-        ok = longer != NULL;
-        call->headers = ok ? longer : call->headers;
-    }
-    SET(CURLOPT_HTTPHEADER, call->headers);
-    return ok;
-}
-
-#undef SET
-
-static struct upstream_call *take_call(struct upstream *upstream, bool is_write)
+struct upstream_call *call_take(struct upstream *upstream, bool is_write)
 {
     struct upstream_call **idle = is_write ? &upstream->idle_writes : &upstream->idle_reads;
     struct upstream_call *call = *idle;
@@ -324,7 +107,7 @@ static struct upstream_call *take_call(struct upstream *upstream, bool is_write)
     call->is_write = is_write;
     call->easy = curl_easy_init();
     if (call->easy == NULL || !set_up(call) ||
-        !(is_write ? set_up_write(call) : set_up_read(call))) {
+        !(is_write ? call_set_up_write(call) : call_set_up_read(call))) {
         curl_easy_cleanup(call->easy);
         free(call);
         return NULL;
@@ -332,7 +115,7 @@ static struct upstream_call *take_call(struct upstream *upstream, bool is_write)
     return call;
 }
 
-static void put_call(struct upstream_call *call)
+void call_put(struct upstream_call *call)
 {
     struct upstream *upstream = call->upstream;
     struct upstream_call **idle = call->is_write ? &upstream->idle_writes : &upstream->idle_reads;
@@ -358,7 +141,7 @@ static void stop_call(struct upstream_call *call)
     }
 }
 
-static int start_call(struct upstream_call *call, upstream_on_done *on_done, void *arg)
+int call_start(struct upstream_call *call, upstream_on_done *on_done, void *arg)
 {
     struct upstream *upstream = call->upstream;
     call->on_done = on_done;
@@ -383,50 +166,10 @@ static int start_call(struct upstream_call *call, upstream_on_done *on_done, voi
     return 0;
 }
 
-int upstream_write(struct upstream *upstream, const struct upstream_piece *pieces, size_t count,
-                   size_t bytes, upstream_on_done *on_done, void *arg)
-{
-    struct upstream_call *call = take_call(upstream, true);
-    if (call == NULL) {
-        return -ENOMEM;
-    }
-    call->pieces = pieces;
-    call->count = count;
-    call->piece = 0;
-    call->piece_offset = 0;
-    if (curl_easy_setopt(call->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)bytes) != CURLE_OK ||
-        start_call(call, on_done, arg) != 0) {
-        put_call(call);
-        return -ENOMEM;
-    }
-    return 0;
-}
-
-struct upstream_call *upstream_read(struct upstream *upstream, const struct upstream_read *read)
-{
-    struct upstream_call *call = take_call(upstream, false);
-    if (call == NULL) {
-        return NULL;
-    }
-    call->read = *read;
-    call->status = 0;
-    if (!set_up_this_read(call) || start_call(call, read->on_done, read->arg) != 0) {
-        put_call(call);
-        return NULL;
-    }
-    return call;
-}
-
-void upstream_resume(struct upstream_call *call)
-{
-    call->resume = true;
-    call->upstream->resumes = true;
-}
-
 void upstream_abort(struct upstream_call *call)
 {
     stop_call(call);
-    put_call(call);
+    call_put(call);
 }
 
 /* -- Outcomes --------------------------------------------------------------------------------- */
@@ -471,7 +214,7 @@ static void report(struct upstream_call *call)
 {
     stop_call(call);
     call->on_done(call->arg, &call->outcome);
-    put_call(call);
+    call_put(call);
 }
 
 /* Not a byte of it was sent, so this is no repeat. */

@@ -1,0 +1,78 @@
+/* What the files of the upstream share: upstream.c (life, phases, calls in general),
+ * upstream_write.c and upstream_read.c (the two kinds of call). For nobody else. */
+#ifndef AGENT_PROXY_IO_UPSTREAM_PRIVATE_H
+#define AGENT_PROXY_IO_UPSTREAM_PRIVATE_H
+
+#include "io/upstream.h"
+#include "io/upstream_sockets.h"
+#include "wire/field.h"
+
+#include <curl/curl.h>
+
+/* One request at the gateway. Owner: upstream; kept and used again, with its curl handle. */
+struct upstream_call {
+    struct upstream_call *next; /* idle or running */
+    struct upstream_call *prev; /* running */
+    struct upstream *upstream;
+    CURL *easy;
+    bool is_write;
+    upstream_on_done *on_done;
+    void *arg;
+    struct outcome outcome;
+    char error[CURL_ERROR_SIZE];
+    /* a write */
+    const struct upstream_piece *pieces;
+    size_t count;
+    size_t piece;        /* being sent */
+    size_t piece_offset; /* [bytes] of it that were sent */
+    size_t answer_bytes;
+    /* a read */
+    struct upstream_read read;
+    struct curl_slist *headers;
+    unsigned status; /* of the head that is coming in; 0 once it is whole */
+    uint64_t body_bytes;
+    bool resume;
+    /* either */
+    bool stale; /* ended before it was sent, for the state of its connection */
+    unsigned attempts;
+};
+
+struct upstream {
+    struct upstream_settings settings; /* its strings are with the idle calls */
+    char *write_url;
+    char *read_url;
+    struct curl_slist *write_headers;
+    struct loop *loop;
+    CURLM *multi;
+    struct upstream_sockets sockets;
+    struct upstream_call *running;
+    struct upstream_call *idle_writes;
+    struct upstream_call *idle_reads;
+    uint64_t timer_us; /* curl's own; LOOP_NEVER: none */
+    bool started;      /* calls were added since curl was last run */
+    bool resumes;      /* of some call */
+};
+
+/* Set an option of the handle easy, as long as ok holds. */
+#define UPSTREAM_SET(option, value) ok = ok && curl_easy_setopt(easy, (option), (value)) == CURLE_OK
+
+/* -- upstream.c ------------------------------------------------------------------------------- */
+
+/* A call with its handle set up for its kind, idle. Errors: NULL without memory. */
+struct upstream_call *call_take(struct upstream *upstream, bool is_write);
+
+/* An idle call goes back. */
+void call_put(struct upstream_call *call);
+
+/* Hand an idle call to curl. Errors: -ENOMEM; it is then still idle. */
+int call_start(struct upstream_call *call, upstream_on_done *on_done, void *arg);
+
+/* Take a header line of an answer apart. False for a status line and the empty line at the end. */
+bool call_split_line(const char *line, size_t bytes, struct text *name, struct text *value);
+
+/* -- upstream_write.c, upstream_read.c: options that hold for every call of the kind ---------- */
+
+bool call_set_up_write(struct upstream_call *call);
+bool call_set_up_read(struct upstream_call *call);
+
+#endif

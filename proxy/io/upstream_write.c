@@ -1,0 +1,108 @@
+/* A write: its body goes out in pieces, its short answer comes in. */
+#include "io/upstream_private.h"
+
+#include "base/metrics.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ANSWER_BYTES_MAX    (64U * 1024U) /* more makes no sense */
+#define UPLOAD_BUFFER_BYTES (256L * 1024L)
+
+static size_t on_body_wanted(char *out, size_t size, size_t count, void *arg)
+{
+    struct upstream_call *call = arg;
+    size_t room = size * count;
+    size_t filled = 0;
+    while (filled < room && call->piece < call->count) {
+        const struct upstream_piece *piece = &call->pieces[call->piece];
+        size_t bytes = piece->bytes - call->piece_offset;
+        if (bytes > room - filled) {
+            bytes = room - filled;
+        }
+        memcpy(out + filled, piece->data + call->piece_offset, bytes);
+        filled += bytes;
+        call->piece_offset += bytes;
+        if (call->piece_offset == piece->bytes) {
+            call->piece++;
+            call->piece_offset = 0;
+        }
+    }
+    return filled;
+}
+
+/* curl sends a POST again by itself when a reused connection proves dead before any answer. */
+static int on_body_rewind(void *arg, curl_off_t offset, int origin)
+{
+    struct upstream_call *call = arg;
+    if (offset != 0 || origin != SEEK_SET) {
+        return CURL_SEEKFUNC_FAIL;
+    }
+    call->piece = 0;
+    call->piece_offset = 0;
+    metrics_add(call->upstream->settings.metrics, METRIC_GATEWAY_REPLAYS, 1);
+    return CURL_SEEKFUNC_OK;
+}
+
+static size_t on_write_header(char *line, size_t size, size_t count, void *arg)
+{
+    struct upstream_call *call = arg;
+    struct text name;
+    struct text value;
+    if (call_split_line(line, size * count, &name, &value) && text_is(name, "retry-after")) {
+        call->outcome.retry_after_s = verdict_parse_retry_after(value.start, value.bytes);
+    }
+    return size * count;
+}
+
+static size_t on_write_answer(char *data, size_t size, size_t count, void *arg)
+{
+    struct upstream_call *call = arg;
+    struct outcome *outcome = &call->outcome;
+    size_t bytes = size * count;
+    size_t room = OUTCOME_BODY_MAX - outcome->body_bytes;
+    size_t kept = bytes < room ? bytes : room;
+    memcpy(outcome->body + outcome->body_bytes, data, kept);
+    outcome->body_bytes += kept;
+    call->answer_bytes += bytes;
+    return call->answer_bytes <= ANSWER_BYTES_MAX ? bytes : 0;
+}
+
+bool call_set_up_write(struct upstream_call *call)
+{
+    const struct upstream *upstream = call->upstream;
+    CURL *easy = call->easy;
+    bool ok = true;
+    UPSTREAM_SET(CURLOPT_URL, upstream->write_url);
+    UPSTREAM_SET(CURLOPT_HTTPHEADER, upstream->write_headers);
+    UPSTREAM_SET(CURLOPT_POST, 1L);
+    UPSTREAM_SET(CURLOPT_READFUNCTION, on_body_wanted);
+    UPSTREAM_SET(CURLOPT_READDATA, call);
+    UPSTREAM_SET(CURLOPT_SEEKFUNCTION, on_body_rewind);
+    UPSTREAM_SET(CURLOPT_SEEKDATA, call);
+    UPSTREAM_SET(CURLOPT_HEADERFUNCTION, on_write_header);
+    UPSTREAM_SET(CURLOPT_WRITEFUNCTION, on_write_answer);
+    UPSTREAM_SET(CURLOPT_TIMEOUT_MS, (long)(upstream->settings.write_timeout_us / 1000));
+    UPSTREAM_SET(CURLOPT_UPLOAD_BUFFERSIZE, UPLOAD_BUFFER_BYTES);
+    return ok;
+}
+
+int upstream_write(struct upstream *upstream, const struct upstream_piece *pieces, size_t count,
+                   size_t bytes, upstream_on_done *on_done, void *arg)
+{
+    struct upstream_call *call = call_take(upstream, true);
+    if (call == NULL) {
+        return -ENOMEM;
+    }
+    call->pieces = pieces;
+    call->count = count;
+    call->piece = 0;
+    call->piece_offset = 0;
+    if (curl_easy_setopt(call->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)bytes) != CURLE_OK ||
+        call_start(call, on_done, arg) != 0) {
+        call_put(call);
+        return -ENOMEM;
+    }
+    return 0;
+}
