@@ -350,6 +350,28 @@ static void test_without_descriptors_clients_wait(void **state)
     stage_close(&stage);
 }
 
+static void test_stopping_without_descriptors_does_not_spin(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct peer client;
+    stage_open(&stage, REPLY_AT_COMPLETE);
+    peer_connect(&client, stage.port);
+    struct rlimit before = use_up_descriptors();
+    turn(&stage);
+    server_stop_accepting(stage.server);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    unsigned turns = 0;
+    for (uint64_t until_us = clock_now_us() + 300 * 1000; clock_now_us() < until_us; turns++) {
+        uint64_t deadline_us = server_deadline_us(stage.server);
+        loop_wait(stage.loop, deadline_us < until_us ? deadline_us : until_us);
+        server_run(stage.server);
+    }
+    assert_true(turns < 20);
+    peer_close(&client);
+    stage_close(&stage);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -365,6 +387,7 @@ int main(void)
         cmocka_unit_test(test_stopping_serves_those_already_let_in),
         cmocka_unit_test(test_free_ends_every_exchange_without_a_reply),
         cmocka_unit_test(test_without_descriptors_clients_wait),
+        cmocka_unit_test(test_stopping_without_descriptors_does_not_spin),
     };
     return cmocka_run_group_tests_name("io/server connections", tests, NULL, NULL);
 }
