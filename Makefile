@@ -104,6 +104,7 @@ $(OUT)/gen/%.o: $(GEN)/%.c
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CPPFLAGS) $(filter-out $(WARNINGS),$(CFLAGS)) -MMD -MP -c -o $@ $<
 
+.SECONDARY: $(PB_C)
 $(OUT)/pb-c.a: $(PB_C:$(GEN)/%.c=$(OUT)/gen/%.o)
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $^
@@ -117,6 +118,7 @@ clean: ## Remove build/
 	rm -rf build
 
 -include bench/bench.mk
+-include test/torture/torture.mk
 -include test/test.mk
 
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

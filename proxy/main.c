@@ -15,10 +15,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define WORKERS_MAX          64
 #define MEMORY_DEFAULT_BYTES (64U * 1024U * 1024U)
+
+/* Parts of the computed memory ceiling. Units: [bytes]. */
+#define PROGRAM_BYTES    (24U * 1024U * 1024U) /* code, libraries, heap that is kept */
+#define WRITE_CALL_BYTES (320U * 1024U)        /* the HTTP library's buffers of one write */
+#define READ_CALL_BYTES  (160U * 1024U)        /* and of one read */
+#define CONNECTION_BYTES (66U * 1024U)         /* the HTTP server's of one connection */
 
 enum exit_code { EXIT_CODE_OK = 0, EXIT_CODE_FAILED = 1, EXIT_CODE_USAGE = 2 };
 
@@ -146,16 +153,36 @@ static void stop_workers(struct program *program)
     }
 }
 
+/* What the process may come to hold at most, from the settings alone: see ARCHITECTURE.md, Memory.
+ */
+static uint64_t memory_ceiling(const struct program *program)
+{
+    const struct config *config = &program->config;
+    uint64_t scratch = config->limits_decoded_bytes;
+    uint64_t writes = config->gateway_max_inflight * WRITE_CALL_BYTES;
+    uint64_t reads = config->reads_max_inflight * (config->reads_window_bytes + READ_CALL_BYTES);
+    uint64_t connections = config->limits_connections * CONNECTION_BYTES;
+    return PROGRAM_BYTES + program->budget.limit +
+           program->count * (scratch + writes + reads + connections);
+}
+
 static void log_start(const struct program *program)
 {
     const struct config *config = &program->config;
+    uint64_t ceiling_bytes = memory_ceiling(program);
     log_info(&program->log, "agent-proxy started", log_str("version", AGENT_PROXY_VERSION),
              log_str("revision", AGENT_PROXY_REVISION), log_str("address", program->address),
              log_str("gateway", config->gateway_address.text), log_str("tenant", config->tenant),
              log_u64("workers", program->count),
              log_u64("cpu_quota_millis", program->limits.cpu_millis),
              log_u64("memory_limit_bytes", program->limits.memory_bytes),
-             log_u64("memory_budget_bytes", program->budget.limit));
+             log_u64("memory_budget_bytes", program->budget.limit),
+             log_u64("memory_ceiling_bytes", ceiling_bytes));
+    if (program->limits.memory_bytes > 0 && ceiling_bytes > program->limits.memory_bytes) {
+        log_warn(&program->log, "settings allow more memory than the container has",
+                 log_u64("memory_ceiling_bytes", ceiling_bytes),
+                 log_u64("memory_limit_bytes", program->limits.memory_bytes));
+    }
 }
 
 static sigset_t stop_signals(void)
@@ -198,8 +225,19 @@ static void wait_for_signal(const struct program *program)
     }
 }
 
+/* The soft limit of descriptors is often far below what the hard one allows. */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 static int serve(struct program *program)
 {
+    raise_descriptors();
     block_signals();
     size_up(program);
     int code = open_listeners(program);

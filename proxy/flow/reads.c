@@ -379,7 +379,7 @@ static void end_silence(struct reads *reads, uint64_t now_us)
             read->ended = true;
             read->outcome = OUTCOME_TIMEOUT;
         }
-        exchange_stream_ready(read->exchange);
+        exchange_abort(read->exchange);
     }
 }
 

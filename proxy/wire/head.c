@@ -127,9 +127,8 @@ int head_add(struct head *head, const char *name, size_t name_bytes, const char 
     if (text_is(field, "Expect")) {
         return add_expect(head, content);
     }
-    if (text_is(field, "Upgrade")) {
-        return refuse(head, "no protocol to upgrade to");
-    }
+    /* Upgrade is an offer that a server may pass over (RFC 9110, section 7.8), and so do we: Java's
+     * client makes it with every plain request. */
     return 0;
 }
 
