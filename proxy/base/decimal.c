@@ -46,9 +46,9 @@ size_t decimal_print_ratio(char text[DECIMAL_BYTES_MAX], uint64_t value, uint64_
         text[bytes++] = '.';
     }
     while (rest > 0 && bytes < DECIMAL_BYTES_MAX - 1) {
-        rest *= 10;
-        text[bytes++] = (char)('0' + rest / scale);
-        rest %= scale;
+        uint64_t digit = rest * 10 / scale;
+        text[bytes++] = (char)('0' + digit);
+        rest = rest * 10 - digit * scale;
     }
     text[bytes] = '\0';
     return bytes;
