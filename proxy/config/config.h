@@ -45,6 +45,25 @@ struct config {
     uint64_t batch_max_decoded_bytes;
     uint64_t batch_max_requests;
     uint64_t batch_linger_us;
+    /* What material.h reads. NULL: not given. */
+    char *server_tls_cert; /* paths */
+    char *server_tls_key;
+    char *server_tls_client_ca;
+    char *http_config;
+    char *gateway_client_tls_key;
+    char *gateway_client_tls_cert;
+    char *gateway_server_tls_client_ca; /* the CA that signed the gateway's certificate */
+    char *gateway_server_name;
+    bool gateway_insecure_skip_verify;
+    char *gateway_config; /* YAML */
+    char *gateway_config_file;
+    uint64_t max_idle_conns_per_host; /* connections to the gateway kept open when idle */
+    uint64_t max_conns_per_host;      /* to the gateway in all, of each worker; 0: no limit */
+    bool ready_gateway;               /* readiness asks for an answer of the gateway */
+    uint64_t shutdown_delay_us;       /* between "not ready" and the end of accepting */
+    bool web_disable;                 /* no status page */
+    bool config_check;                /* print the settings and end */
+    char *probe;                      /* URL to ask, and end; NULL: none */
     uint64_t limits_body_bytes;
     uint64_t limits_decoded_bytes;
     uint64_t limits_connections;             /* open at once, of each worker */

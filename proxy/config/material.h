@@ -1,0 +1,91 @@
+/* What the settings point to outside of the program: certificates, keys, passwords, tokens, and
+ * the files that name them. Read as one, validated as a whole, then constant; read again when a
+ * file changes, and swapped as one.
+ *
+ * Sources: the TLS flags; --http.config in the form of Prometheus' web configuration;
+ * --gateway.config and --gateway.config-file in the form of the Go agent-proxy's HTTP client. */
+#ifndef AGENT_PROXY_CONFIG_MATERIAL_H
+#define AGENT_PROXY_CONFIG_MATERIAL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct config;
+
+enum material_client_auth {
+    MATERIAL_CLIENT_AUTH_NONE,
+    MATERIAL_CLIENT_AUTH_REQUEST, /* asked for, not needed; verified when given and a CA is known */
+    MATERIAL_CLIENT_AUTH_REQUIRE, /* needed; any will do */
+    MATERIAL_CLIENT_AUTH_VERIFY   /* needed, and signed by the client CA */
+};
+
+enum material_tls_version { MATERIAL_TLS_1_2, MATERIAL_TLS_1_3 };
+
+/* A user of the listener. */
+struct material_user {
+    char *name;
+    char *hash; /* bcrypt, as crypt(3) takes it */
+};
+
+/* A header that every reply of the listener carries. */
+struct material_header {
+    char *name;
+    char *value;
+};
+
+/* The listener's side. PEM texts are terminated; NULL: not given. */
+struct material_listener {
+    bool tls;
+    char *cert_pem;
+    char *key_pem;
+    char *client_ca_pem;
+    enum material_client_auth client_auth;
+    enum material_tls_version min_version;
+    char *priorities; /* GnuTLS priority string made of min_version and cipher_suites */
+    struct material_user *users; /* none: no password is asked for */
+    size_t user_count;
+    struct material_header *headers;
+    size_t header_count;
+};
+
+/* The gateway's side, for writes and reads. NULL: not given. */
+struct material_gateway {
+    char *ca_pem; /* NULL: the system's */
+    char *client_cert_pem;
+    char *client_key_pem;
+    char *server_name; /* to expect in the certificate, and to send as SNI; NULL: the address' */
+    bool insecure_skip_verify;
+    char *authorization; /* value of the Authorization header: "Bearer ...", "Basic ..." */
+    char *proxy_url;     /* NULL: none */
+    uint64_t idle_conn_timeout_us; /* 0: default */
+    uint64_t max_idle_conns;       /* 0: default */
+};
+
+/* A file that was read, and what it was then. Owner: the material. */
+struct material_file {
+    char *path;
+};
+
+/* Owner: shared by reference count; constant once loaded. */
+struct material {
+    _Atomic unsigned references;
+    struct material_listener listener;
+    struct material_gateway gateway;
+    struct material_file *files; /* all that were read: what to watch for a change */
+    size_t file_count;
+    uint64_t fingerprint; /* of all contents: equal where nothing changed */
+};
+
+#define MATERIAL_ERROR_BYTES 512
+
+/* Read and validate everything. One reference is the caller's.
+ * Errors: NULL, and one line in error that names the file or flag and why; no secret is in it. */
+__attribute__((warn_unused_result)) struct material *
+material_load(const struct config *config, char error[MATERIAL_ERROR_BYTES]);
+
+struct material *material_hold(struct material *material);
+void material_release(struct material *material); /* NULL is passed over */
+
+#endif
