@@ -17,9 +17,26 @@ $(BENCH)/loadgen $(BENCH)/sink $(BENCH)/floor:
 bench-tools: $(BENCH)/loadgen $(BENCH)/sink $(BENCH)/floor ## Build the load generator, the sink and the floor
 
 .PHONY: bench-smoke
-bench-smoke: bench-tools ## Check the tools of bench/ against each other, under a minute
+bench-smoke: all bench-tools ## Check the tools of bench/ against each other, under a minute
 	$(Q)$(PYTHON) bench/smoke.py $(OUT)
 
+# Knobs of `make bench`, in the environment or behind it: SECONDS and REPEATS of each run,
+# SCENARIOS="2000x8 latency" and PEERS="nginx floor agent-proxy", lists of names.
+BENCH_KNOBS = $(foreach k,SECONDS REPEATS SCENARIOS PEERS,$(if $($k),$k="$($k)"))
+lower       = $(subst SECONDS,seconds,$(subst REPEATS,repeats,$(subst SCENARIOS,scenarios,$(subst PEERS,peers,$(1)))))
+
+.PHONY: bench-peers
+bench-peers: build/packages/peers ## Install the programs that are compared, from Debian, started by nobody
+
 .PHONY: bench
-bench: all bench-tools ## Measure the proxy beside its peers (bench/install-peers gets them)
-	$(Q)$(PYTHON) bench/compare --build=$(OUT)
+bench: all bench-tools bench-peers ## Measure the proxy beside its peers; SECONDS, REPEATS, SCENARIOS, PEERS
+	$(Q)$(PYTHON) bench/compare --build=$(OUT) --command='$(strip make bench $(BENCH_KNOBS))' \
+	    $(foreach k,SECONDS REPEATS SCENARIOS PEERS,$(if $($k),--$(call lower,$k)="$($k)"))
+
+.PHONY: bench-check
+bench-check: ## Judge the latest results of `make bench` by the targets
+	$(Q)$(PYTHON) bench/compare --check
+
+.PHONY: bench-verify
+bench-verify: all bench-tools ## Check each of SAMPLES=100000000 samples that went through the proxy
+	$(Q)$(PYTHON) bench/verify --build=$(OUT) $(if $(SAMPLES),--samples=$(SAMPLES))

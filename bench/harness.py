@@ -4,6 +4,7 @@ Every process started here is ended here, by its own pid.
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
@@ -42,15 +43,31 @@ def installed(name, package):
     """The path of a Debian program, also where only root looks for it."""
     path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if path is None:
-        raise BenchError(f"{name} is missing: bench/install-peers installs Debian's {package}")
+        raise BenchError(f"{name} is missing: `make bench-peers` installs Debian's {package}")
     return path
 
 
+@dataclasses.dataclass
+class Cores:
+    """Which CPUs load generator and sink get, and which the program that is measured. None: any."""
+
+    load: str | None
+    peer: str | None
+
+    @staticmethod
+    def split():
+        """One for the measured program, one for the rest; nothing is pinned where there is one."""
+        cpus = sorted(os.sched_getaffinity(0))
+        if len(cpus) < 2:
+            return Cores(None, None)
+        return Cores(str(cpus[0]), str(cpus[1]))
+
+
 def pinned(command, core):
-    """The command on one CPU; as it is where there is only one."""
+    """The command on the CPUs of a list; as it is without one."""
     if core is None:
         return list(command)
-    return ["taskset", "-c", str(core), *command]
+    return ["taskset", "-c", core, *command]
 
 
 def children(pid):
@@ -184,3 +201,12 @@ def run_loadgen(build, url, *options, core=None, timeout=600):
     if done.returncode not in (0, 1):
         raise BenchError(f"loadgen: {done.stderr.strip()}")
     return done.returncode, json.loads(done.stdout)
+
+
+def metric(port, name):
+    """A metric without labels of a program on loopback, by its /metrics."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        for line in answer.read().decode().splitlines():
+            if line.startswith(f"{name} "):
+                return float(line.split()[1])
+    raise BenchError(f"no metric {name} on port {port}")

@@ -1,12 +1,14 @@
 """The programs that are measured: how each is configured and started.
 
 A peer listens on a port of loopback and passes what is POSTed to `path` on to the sink, as
-<sink>/<tenant>/api/v1/receive with the tenant's header.
+<sink>/<tenant>/api/v1/receive, with the tenant's header where it can add one. VMAGENT=/path and
+EXTRA_PEER="name command" in the environment add peers.
 """
 
 import dataclasses
 import os
 import pathlib
+import shlex
 import typing
 
 import harness
@@ -23,6 +25,11 @@ class Setting:
     folder: pathlib.Path
     port: int
     sink: str  # host:port
+    proxy_flags: tuple = ()
+
+    @property
+    def upstream(self):
+        return f"http://{self.sink}{UPSTREAM_PATH}"
 
 
 @dataclasses.dataclass
@@ -31,6 +38,7 @@ class Peer:
     does: str  # to a body, for the table
     command: typing.Callable[[Setting], list]
     path: str = "/api/v1/receive"
+    acknowledges_early: bool = False  # before the gateway did: it has to be waited for
 
 
 def nginx(setting, body_buffer="16k"):
@@ -111,17 +119,63 @@ backend gateway
     return [program, "-db", "-f", str(path)]
 
 
+def vmagent(setting, program=None):
+    """Debian's vmagent as it comes: it decodes, queues in memory and on disk, and encodes anew."""
+    return [
+        program or harness.installed("vmagent", "victoria-metrics"),
+        f"-httpListenAddr=127.0.0.1:{setting.port}",
+        f"-remoteWrite.url={setting.upstream}",
+        f"-remoteWrite.tmpDataPath={setting.folder}/queue",
+        f"-remoteWrite.headers=WHIZARD-TENANT: {TENANT}",
+        "-loggerLevel=ERROR",
+    ]
+
+
+def prometheus(setting):
+    """Debian's Prometheus as an agent: it receives into its write-ahead log and sends from there.
+
+    In its favour: no TSDB, no metadata, and as many samples in a request as the load has.
+    """
+    program = harness.installed("prometheus", "prometheus")
+    path = setting.folder / "prometheus.yml"
+    path.write_text(
+        f"""
+remote_write:
+  - url: {setting.upstream}
+    headers:
+      WHIZARD-TENANT: {TENANT}
+    metadata_config:
+      send: false
+    queue_config:
+      min_shards: 4
+      max_shards: 4
+      capacity: 10000
+      max_samples_per_send: 2000
+      batch_send_deadline: 1s
+"""
+    )
+    return [
+        program,
+        "--enable-feature=agent",
+        "--web.enable-remote-write-receiver",
+        f"--config.file={path}",
+        f"--storage.agent.path={setting.folder}/wal",
+        f"--web.listen-address=127.0.0.1:{setting.port}",
+        "--log.level=error",
+    ]
+
+
 def floor(setting):
     """bench/floor.c"""
     return [
         harness.tool(setting.build, "floor"),
         f"--listen=127.0.0.1:{setting.port}",
-        f"--upstream=http://{setting.sink}{UPSTREAM_PATH}",
+        f"--upstream={setting.upstream}",
     ]
 
 
-def agent_proxy(setting):
-    """The proxy as it comes, with one worker."""
+def agent_proxy(setting, workers=1):
+    """The proxy as it comes; AGENT_PROXY_FLAGS of the environment are added."""
     program = pathlib.Path(setting.build) / "agent-proxy"
     if not program.exists():
         raise harness.BenchError(f"{program} is missing: run `make`")
@@ -130,19 +184,54 @@ def agent_proxy(setting):
         f"--gateway.address=http://{setting.sink}",
         f"--tenant={TENANT}",
         f"--http-address=127.0.0.1:{setting.port}",
-        "--workers=1",
+        f"--workers={workers}",
         "--http-grace-period=2s",
+        *setting.proxy_flags,
         *os.environ.get("AGENT_PROXY_FLAGS", "").split(),
     ]
 
 
-PEERS = {
-    peer.name: peer
-    for peer in (
+def extra_peer(text):
+    """A peer from EXTRA_PEER="name command"; {port}, {upstream}, {sink}, {folder} are known."""
+    name, _, command = text.strip().partition(" ")
+    if not command.strip():
+        raise harness.BenchError('EXTRA_PEER: "name command", as "mine ./relay {port} {upstream}"')
+
+    def fill(setting):
+        values = {
+            "port": setting.port,
+            "upstream": setting.upstream,
+            "sink": setting.sink,
+            "folder": setting.folder,
+        }
+        return [word.format(**values) for word in shlex.split(command)]
+
+    return Peer(name, "", fill)
+
+
+def known_peers(environment):
+    """All peers by name; direct is none: the load generator talks to the sink."""
+    known = [
+        Peer("direct", "", None, UPSTREAM_PATH),
         Peer("nginx", "relays bytes", nginx),
         Peer("nginx-tuned", "relays bytes", nginx_tuned),
         Peer("haproxy", "relays bytes", haproxy),
+        Peer("vmagent", "decodes, queues", vmagent, "/api/v1/write", True),
+        Peer("prometheus", "decodes, queues", prometheus, "/api/v1/write", True),
         Peer("floor", "decodes, relays", floor),
         Peer("agent-proxy", "decodes, joins", agent_proxy),
-    )
-}
+        Peer("agent-proxy-2w", "two workers", lambda setting: agent_proxy(setting, 2)),
+    ]
+    own = environment.get("VMAGENT")
+    if own:
+        peer = Peer(
+            "vmagent-given",
+            "decodes, queues",
+            lambda setting: vmagent(setting, own),
+            "/api/v1/write",
+            True,
+        )
+        known.append(peer)
+    if environment.get("EXTRA_PEER"):
+        known.append(extra_peer(environment["EXTRA_PEER"]))
+    return {peer.name: peer for peer in known}

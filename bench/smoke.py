@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 """Check the tools of bench/ against each other: every count that a benchmark or a test relies on.
 
+smoke_compare.py has the checks of the comparison itself.
+
 Prints a line for each check and "N passed, N failed" at the end.
 """
 
@@ -16,6 +18,7 @@ import time
 import traceback
 
 import harness
+import smoke_compare
 
 PATH = "/member-1/api/v1/receive"
 
@@ -330,6 +333,7 @@ def check_floor_relays(run):
 
 def main(build):
     checks = {name[6:]: check for name, check in globals().items() if name.startswith("check_")}
+    checks |= smoke_compare.CHECKS
     failed = 0
     for name, check in checks.items():
         began = time.monotonic()

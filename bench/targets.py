@@ -1,0 +1,144 @@
+"""What the project has to reach, one line each: the figure, what it is compared with, the verdict.
+
+Everything is a median of one bench, compared with medians of the same bench.
+"""
+
+import dataclasses
+
+import scenarios
+
+NOT_MEASURED = "not measured"
+
+
+@dataclasses.dataclass
+class Line:
+    what: str
+    figure: str = NOT_MEASURED
+    reached: bool | None = None  # None: not measured
+    goal: bool = False  # beyond what has to be reached
+
+    @property
+    def verdict(self):
+        if self.reached is None:
+            return NOT_MEASURED
+        return "reached" if self.reached else "missed"
+
+
+def cheaper(results, scenario, other, times, wanted):
+    """The proxy costs at most 1/times of another."""
+    line = Line(wanted)
+    own = results.figure("cost", scenario, "agent-proxy", "cpu_ns_per_sample")
+    its = results.figure("cost", scenario, other, "cpu_ns_per_sample")
+    if own and its:
+        line.figure = f"{own:.1f} against {its:.1f} ns a sample: {its / own:.1f} times fewer"
+        line.reached = its / own >= times
+    return line
+
+
+def at_most(results, scenario, other, limit, wanted, goal=False):
+    """The proxy costs at most limit times as much as another."""
+    line = Line(wanted, goal=goal)
+    own = results.figure("cost", scenario, "agent-proxy", "cpu_ns_per_sample")
+    its = results.figure("cost", scenario, other, "cpu_ns_per_sample")
+    if own and its:
+        line.figure = f"{own:.1f} against {its:.1f} ns a sample: ratio {own / its:.2f}"
+        line.reached = own / its <= limit
+    return line
+
+
+def memory(results):
+    line = Line("RSS at saturation, 64 connections of 2,000 samples: under 20 MiB")
+    rss = results.figure("cost", "2000x64", "agent-proxy", "rss_mib")
+    if rss:
+        line.figure = f"{rss:.1f} MiB"
+        line.reached = rss < 20
+    return line
+
+
+def added(results, scenario, name):
+    """Latency that the proxy adds to going direct [ms], or None."""
+    with_proxy = results.figure("latency", scenario, "agent-proxy", name)
+    direct = results.figure("latency", scenario, "direct", name)
+    return None if with_proxy is None or direct is None else with_proxy - direct
+
+
+def latency(results, scenario, what):
+    line = Line(what)
+    p99_ms = added(results, scenario, "p99_ms")
+    if p99_ms is not None:
+        line.figure = f"{p99_ms:.2f} ms"
+        line.reached = p99_ms < 1
+    return line
+
+
+def container(results):
+    line = Line("150m CPU, 300 MiB: 300,000 samples/s with p99 under 1 s and no error")
+    figures = results.median("container", "300,000 samples/s", "agent-proxy")
+    if figures:
+        line.figure = (
+            f"{figures['samples_per_s']:,.0f} samples/s, p99 {figures['p99_ms']:.0f} ms, "
+            f"{figures['errors']:.0f} errors"
+        )
+        # The last answers come after the last request was due: that is not a lower rate.
+        line.reached = (
+            figures["samples_per_s"] >= 0.98 * 300_000
+            and figures["p99_ms"] < 1000
+            and figures["errors"] == 0
+        )
+    return line
+
+
+def connections(results):
+    line = Line("CPU per sample within 5 % from 8 to 512 connections")
+    costs = {
+        count: results.figure(
+            "connections", f"connections-{count}", "agent-proxy", "cpu_ns_per_sample"
+        )
+        for count in scenarios.CONNECTIONS
+        if 8 <= count <= 512
+    }
+    costs = {count: cost for count, cost in costs.items() if cost}
+    if 8 in costs and 512 in costs:
+        change = max(abs(cost / costs[8] - 1) for cost in costs.values())
+        line.figure = f"{change:.1%} from the {costs[8]:.1f} ns of 8: " + ", ".join(
+            f"{cost:.1f} of {count}" for count, cost in costs.items() if count != 8
+        )
+        line.reached = change <= 0.05
+    return line
+
+
+def workers(results):
+    line = Line("CPU per sample within 5 % with 2 workers")
+    one = results.figure("cost", "workers", "agent-proxy", "cpu_ns_per_sample")
+    two = results.figure("cost", "workers", "agent-proxy-2w", "cpu_ns_per_sample")
+    if one and two:
+        line.figure = f"{two:.1f} against {one:.1f} ns a sample: {two / one - 1:+.1%}"
+        line.reached = abs(two / one - 1) <= 0.05
+    return line
+
+
+def lines(results):
+    """All targets, in the order in which the project states them."""
+    large, small = "2000x8", "100x64"
+    return [
+        cheaper(results, large, "vmagent", 10, f"{large}: 10 times fewer CPU than vmagent"),
+        cheaper(results, large, "prometheus", 10, f"{large}: 10 times fewer than Prometheus"),
+        at_most(results, large, "floor", 1.25, f"{large}: at most 1.25 times the floor"),
+        at_most(results, large, "nginx", 2.5, f"{large}: at most 2.5 times nginx"),
+        at_most(results, large, "nginx", 1.5, f"{large}: at most 1.5 times nginx", True),
+        cheaper(results, small, "vmagent", 6, f"{small}: 6 times fewer CPU than vmagent"),
+        at_most(results, small, "nginx", 1, f"{small}: below nginx"),
+        at_most(results, small, "nginx", 0.75, f"{small}: three quarters of nginx", True),
+        memory(results),
+        latency(results, "latency-2000x8", "added p99 at half load, 2000x8: under 1 ms"),
+        latency(results, "latency-100x64", "added p99 at half load, 100x64: under 1 ms"),
+        latency(results, "slow-sender", "added p99 with one slow sender: under 1 ms, no lingering"),
+        container(results),
+        connections(results),
+        workers(results),
+    ]
+
+
+def all_reached(results):
+    """True when nothing that has to be reached was missed or left out. Goals may be."""
+    return all(line.reached for line in lines(results) if not line.goal)
