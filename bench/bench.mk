@@ -40,3 +40,5 @@ bench-check: ## Judge the latest results of `make bench` by the targets
 .PHONY: bench-verify
 bench-verify: all bench-tools ## Check each of SAMPLES=100000000 samples that went through the proxy
 	$(Q)$(PYTHON) bench/verify --build=$(OUT) $(if $(SAMPLES),--samples=$(SAMPLES))
+
+include bench/reads.mk
