@@ -43,7 +43,7 @@ def test_slow_clients_cost_a_bounded_window(gateway, start_proxy, count, seconds
         while time.monotonic() < end:
             time.sleep(0.1)
             peak = max(peak, rss_bytes(proxy))
-        assert clients.taken > count * MIB / 4
+        assert clients.taken > (1 if sanitized else count * MIB)
     print(f"grown by {(peak - before) / MIB:.2f} MiB for {count} clients")
     if not sanitized:
         assert peak - before < limit
