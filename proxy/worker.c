@@ -55,6 +55,14 @@ struct worker {
 
 /* -- Making ----------------------------------------------------------------------------------- */
 
+/* Enough for what may be in flight at once, unless fewer are asked for. */
+static size_t idle_connections(const struct config *config)
+{
+    uint64_t wanted = config->gateway_max_inflight + config->reads_max_inflight;
+    uint64_t most = config->max_idle_conns_per_host;
+    return (size_t)(most > 0 && most < wanted ? most : wanted);
+}
+
 static struct upstream *make_upstream(struct worker *worker)
 {
     const struct config *config = worker->settings.config;
@@ -86,8 +94,8 @@ static struct upstream *make_upstream(struct worker *worker)
                                         .read_url = config->gateway_read_address.text,
                                         .connect_timeout_us = CONNECT_TIMEOUT_US,
                                         .write_timeout_us = config->gateway_timeout_us,
-                                        .connections_max = (size_t)(config->gateway_max_inflight +
-                                                                    config->reads_max_inflight)},
+                                        .connections_idle_max = idle_connections(config),
+                                        .connections_max = (size_t)config->max_conns_per_host},
             worker->loop);
     }
     free(url);

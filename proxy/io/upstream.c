@@ -87,8 +87,16 @@ static bool set_up(struct upstream_call *call)
     UPSTREAM_SET(CURLOPT_DNS_CACHE_TIMEOUT, 30L);
     UPSTREAM_SET(CURLOPT_DNS_SHUFFLE_ADDRESSES,
                  1L); /* so that connections spread over a name's addresses */
-    UPSTREAM_SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     return ok;
+}
+
+static void free_call(struct upstream_call *call)
+{
+    curl_easy_cleanup(call->easy);
+    curl_slist_free_all(call->headers);
+    curl_slist_free_all(call->connect_to);
+    free(call->host_line);
+    free(call);
 }
 
 struct upstream_call *call_take(struct upstream *upstream, bool is_write)
@@ -108,8 +116,7 @@ struct upstream_call *call_take(struct upstream *upstream, bool is_write)
     call->easy = curl_easy_init();
     if (call->easy == NULL || !set_up(call) ||
         !(is_write ? call_set_up_write(call) : call_set_up_read(call))) {
-        curl_easy_cleanup(call->easy);
-        free(call);
+        free_call(call);
         return NULL;
     }
     return call;
@@ -118,9 +125,15 @@ struct upstream_call *call_take(struct upstream *upstream, bool is_write)
 void call_put(struct upstream_call *call)
 {
     struct upstream *upstream = call->upstream;
+    if (call->generation != upstream->generation) {
+        free_call(call);
+        return;
+    }
+    if (!call->is_write) {
+        curl_slist_free_all(call->headers);
+        call->headers = NULL;
+    }
     struct upstream_call **idle = call->is_write ? &upstream->idle_writes : &upstream->idle_reads;
-    curl_slist_free_all(call->headers);
-    call->headers = NULL;
     call->prev = NULL;
     call->next = *idle;
     *idle = call;
@@ -333,18 +346,34 @@ void upstream_library_deinit(void)
     curl_global_cleanup();
 }
 
+static void free_calls(struct upstream_call *call)
+{
+    while (call != NULL) {
+        struct upstream_call *next = call->next;
+        free_call(call);
+        call = next;
+    }
+}
+
+void upstream_set_identity(struct upstream *upstream, const struct upstream_identity *identity)
+{
+    upstream->identity = *identity;
+    upstream->generation++;
+    free_calls(upstream->idle_writes);
+    free_calls(upstream->idle_reads);
+    upstream->idle_writes = NULL;
+    upstream->idle_reads = NULL;
+}
+
 static bool copy_settings(struct upstream *upstream, const struct upstream_settings *settings)
 {
     upstream->settings = *settings;
     upstream->write_url = strdup(settings->write_url);
     upstream->read_url = strdup(settings->read_url);
     for (size_t i = 0; settings->write_headers[i] != NULL; i++) {
-        struct curl_slist *longer =
-            curl_slist_append(upstream->write_headers, settings->write_headers[i]);
-        if (longer == NULL) {
+        if (call_add_line(&upstream->write_headers, settings->write_headers[i]) != 0) {
             return false;
         }
-        upstream->write_headers = longer;
     }
     return upstream->write_url != NULL && upstream->read_url != NULL;
 }
@@ -358,6 +387,8 @@ static bool start(struct upstream *upstream)
            curl_multi_setopt(multi, CURLMOPT_TIMERDATA, upstream) == CURLM_OK &&
            curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING) == CURLM_OK &&
            curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS,
+                             (long)upstream->settings.connections_idle_max) == CURLM_OK &&
+           curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS,
                              (long)upstream->settings.connections_max) == CURLM_OK;
 }
 
@@ -374,16 +405,6 @@ struct upstream *upstream_new(const struct upstream_settings *settings, struct l
         return NULL;
     }
     return upstream;
-}
-
-static void free_calls(struct upstream_call *call)
-{
-    while (call != NULL) {
-        struct upstream_call *next = call->next;
-        curl_easy_cleanup(call->easy);
-        free(call);
-        call = next;
-    }
 }
 
 void upstream_free(struct upstream *upstream)

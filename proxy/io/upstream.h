@@ -35,9 +35,22 @@ struct upstream_settings {
     const char *const *write_headers;
     const char *read_url; /* scheme, host and port; a read brings its own target */
     uint64_t connect_timeout_us;
-    uint64_t write_timeout_us;  /* of one attempt */
-    uint64_t connection_age_us; /* after which a connection is not used again */
-    size_t connections_max;     /* kept open when idle */
+    uint64_t write_timeout_us;   /* of one attempt */
+    uint64_t connection_age_us;  /* after which a connection is not used again */
+    size_t connections_idle_max; /* kept open */
+    size_t connections_max;      /* in all; 0: no limit */
+};
+
+/* Whom we are to the gateway, and whom we trust. PEM texts; NULL: not given.
+ * Owner: lent to upstream_set_identity(), until the next one or upstream_free(). */
+struct upstream_identity {
+    const char *authorization; /* value of the header, where a read brings none of its own */
+    const char *ca_pem;        /* NULL: the system's */
+    const char *cert_pem;
+    const char *key_pem;
+    const char *server_name; /* in the gateway's certificate; NULL: its host */
+    const char *proxy_url;   /* NULL: none, whatever the environment says */
+    bool insecure_skip_verify;
 };
 
 /* How a call ended. outcome is valid for the duration of the callback. */
@@ -50,6 +63,10 @@ void upstream_library_deinit(void);
 /* Errors: NULL; the reason is logged. */
 __attribute__((warn_unused_result)) struct upstream *
 upstream_new(const struct upstream_settings *settings, struct loop *loop);
+
+/* Every call that begins from now on uses this identity, over connections made with it; those under
+ * way go on with theirs. */
+void upstream_set_identity(struct upstream *upstream, const struct upstream_identity *identity);
 
 /* Free it. Calls in flight are dropped without their on_done. */
 void upstream_free(struct upstream *upstream);

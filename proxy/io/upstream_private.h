@@ -16,10 +16,14 @@ struct upstream_call {
     struct upstream *upstream;
     CURL *easy;
     bool is_write;
+    unsigned generation;           /* of the identity that it was set up with */
+    struct curl_slist *connect_to; /* with a server name: where its connections really go */
+    char *host_line;               /* and what the Host header says; else NULL */
     upstream_on_done *on_done;
     void *arg;
     struct outcome outcome;
     char error[CURL_ERROR_SIZE];
+    struct curl_slist *headers; /* of a write: kept; of a read: its own */
     /* a write */
     const struct upstream_piece *pieces;
     size_t count;
@@ -28,7 +32,6 @@ struct upstream_call {
     size_t answer_bytes;
     /* a read */
     struct upstream_read read;
-    struct curl_slist *headers;
     unsigned status; /* of the head that is coming in; 0 once it is whole */
     uint64_t body_bytes;
     bool resume;
@@ -38,10 +41,12 @@ struct upstream_call {
 };
 
 struct upstream {
-    struct upstream_settings settings; /* its strings are with the idle calls */
+    struct upstream_settings settings; /* its strings are copied below */
     char *write_url;
     char *read_url;
     struct curl_slist *write_headers;
+    struct upstream_identity identity; /* strings are lent */
+    unsigned generation;               /* of identity */
     struct loop *loop;
     CURLM *multi;
     struct upstream_sockets sockets;
@@ -69,6 +74,15 @@ int call_start(struct upstream_call *call, upstream_on_done *on_done, void *arg)
 
 /* Take a header line of an answer apart. False for a status line and the empty line at the end. */
 bool call_split_line(const char *line, size_t bytes, struct text *name, struct text *value);
+
+/* Add a line to a list. Errors: -ENOMEM; the list is then as it was. */
+int call_add_line(struct curl_slist **lines, const char *line);
+int call_add_authorization(struct curl_slist **lines, const char *value);
+
+/* -- upstream_identity.c: options that come of the identity ----------------------------------- */
+
+/* Set up the address of a call, as the identity has it reached. Errors: false without memory. */
+bool call_set_up_identity(struct upstream_call *call, const char *url);
 
 /* -- upstream_write.c, upstream_read.c: options that hold for every call of the kind ---------- */
 

@@ -2,6 +2,7 @@
 #include "io/upstream_private.h"
 
 #include <string.h>
+#include <strings.h>
 
 #define READ_BUFFER_BYTES (64L * 1024L)
 
@@ -57,7 +58,7 @@ bool call_set_up_read(struct upstream_call *call)
 {
     CURL *easy = call->easy;
     bool ok = true;
-    UPSTREAM_SET(CURLOPT_URL, call->upstream->read_url);
+    ok = call_set_up_identity(call, call->upstream->read_url);
     UPSTREAM_SET(CURLOPT_HEADERFUNCTION, on_read_header);
     UPSTREAM_SET(CURLOPT_WRITEFUNCTION, on_read_answer);
     UPSTREAM_SET(CURLOPT_BUFFERSIZE, READ_BUFFER_BYTES);
@@ -81,10 +82,17 @@ static bool set_up_this_read(struct upstream_call *call)
         UPSTREAM_SET(CURLOPT_NOBODY, read->method == ROUTE_METHOD_HEAD ? 1L : 0L);
     }
     UPSTREAM_SET(CURLOPT_REQUEST_TARGET, read->target);
+    bool authorized = false;
     for (size_t i = 0; ok && read->headers[i] != NULL; i++) {
-        struct curl_slist *longer = curl_slist_append(call->headers, read->headers[i]);
-        ok = longer != NULL;
-        call->headers = ok ? longer : call->headers;
+        authorized = authorized || strncasecmp(read->headers[i], "Authorization:", 14) == 0;
+        ok = call_add_line(&call->headers, read->headers[i]) == 0;
+    }
+    const struct upstream *upstream = call->upstream;
+    if (ok && !authorized && upstream->identity.authorization != NULL) {
+        ok = call_add_authorization(&call->headers, upstream->identity.authorization) == 0;
+    }
+    if (ok && call->host_line != NULL) {
+        ok = call_add_line(&call->headers, call->host_line) == 0;
     }
     UPSTREAM_SET(CURLOPT_HTTPHEADER, call->headers);
     return ok;

@@ -74,8 +74,18 @@ bool call_set_up_write(struct upstream_call *call)
     const struct upstream *upstream = call->upstream;
     CURL *easy = call->easy;
     bool ok = true;
-    UPSTREAM_SET(CURLOPT_URL, upstream->write_url);
-    UPSTREAM_SET(CURLOPT_HTTPHEADER, upstream->write_headers);
+    for (const struct curl_slist *line = upstream->write_headers; ok && line != NULL;
+         line = line->next) {
+        ok = call_add_line(&call->headers, line->data) == 0;
+    }
+    if (ok && upstream->identity.authorization != NULL) {
+        ok = call_add_authorization(&call->headers, upstream->identity.authorization) == 0;
+    }
+    ok = ok && call_set_up_identity(call, upstream->write_url);
+    if (ok && call->host_line != NULL) {
+        ok = call_add_line(&call->headers, call->host_line) == 0;
+    }
+    UPSTREAM_SET(CURLOPT_HTTPHEADER, call->headers);
     UPSTREAM_SET(CURLOPT_POST, 1L);
     UPSTREAM_SET(CURLOPT_READFUNCTION, on_body_wanted);
     UPSTREAM_SET(CURLOPT_READDATA, call);
