@@ -1,6 +1,6 @@
 /* The settings of the program: parsed, validated, then constant.
  *
- * One table in config.c gives each flag its name, kind, range, default and help; --help, the
+ * One table in settings.c gives each flag its name, kind, range, default and help; --help, the
  * reference in docs/ and the checks all come from it. */
 #ifndef AGENT_PROXY_CONFIG_CONFIG_H
 #define AGENT_PROXY_CONFIG_CONFIG_H
@@ -78,6 +78,7 @@ enum config_outcome { CONFIG_RUN, CONFIG_HELP, CONFIG_VERSION, CONFIG_ERROR };
 /* Read the command line into config.
  * Shape: "--name=value" or "--name value"; a boolean also "--name" and "--no-name"; one pair of
  * quotes (" or ') around a value is stripped; the last of a repeated flag wins.
+ * With config->probe set nothing else is required, and tenant and addresses may be NULL.
  * Owner: on CONFIG_RUN the caller frees config with config_deinit(); else nothing is left to free.
  * Errors: CONFIG_ERROR, and one line in error that says which flag and why. */
 __attribute__((warn_unused_result)) enum config_outcome

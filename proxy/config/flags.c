@@ -92,12 +92,13 @@ static int flag_set_choice(const struct flag *flag, const char *text, void *fiel
 static int flag_set_string(const struct flag *flag, const char *text, char **field,
                            char error[FLAGS_ERROR_BYTES])
 {
-    const char *reason = flag->check == NULL ? NULL : flag->check(text);
+    bool none = flag->optional && text[0] == '\0';
+    const char *reason = flag->check == NULL || none ? NULL : flag->check(text);
     if (reason != NULL) {
         return flag_refuse(flag, text, reason, error);
     }
     free(*field);
-    *field = alloc_copy(text, strlen(text));
+    *field = none ? NULL : alloc_copy(text, strlen(text));
     return 0;
 }
 

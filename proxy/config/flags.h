@@ -32,7 +32,8 @@ struct flag {
     const char *help;     /* whole sentences */
     enum flag_kind kind;
     bool required;
-    bool secret; /* its value is never shown, in no message */
+    bool secret;   /* its value is never shown, in no message */
+    bool optional; /* FLAG_STRING: an empty value is as none, NULL */
     size_t offset;
     uint64_t min; /* FLAG_NUMBER, FLAG_BYTES, FLAG_DURATION: smallest and largest value */
     uint64_t max;

@@ -142,6 +142,75 @@ static void test_flags_of_reads_and_connections(void **state)
     config_deinit(&run.config);
 }
 
+static void test_flags_of_tls_and_credentials(void **state)
+{
+    (void)state;
+    struct run run = RUN_WITH(
+        "--server-tls-cert=a", "--server-tls-key=b", "--server-tls-client-ca=c", "--http.config=d",
+        "--gateway.client-tls-key=e", "--gateway.client-tls-cert=f",
+        "--gateway.server-tls-client-ca=g", "--gateway.server-name=h",
+        "--gateway.insecure-skip-verify", "--gateway.config={}", "--gateway.config-file=j");
+    assert_int_equal(run.outcome, CONFIG_RUN);
+    assert_string_equal(run.config.server_tls_cert, "a");
+    assert_string_equal(run.config.server_tls_key, "b");
+    assert_string_equal(run.config.server_tls_client_ca, "c");
+    assert_string_equal(run.config.http_config, "d");
+    assert_string_equal(run.config.gateway_client_tls_key, "e");
+    assert_string_equal(run.config.gateway_client_tls_cert, "f");
+    assert_string_equal(run.config.gateway_server_tls_client_ca, "g");
+    assert_string_equal(run.config.gateway_server_name, "h");
+    assert_true(run.config.gateway_insecure_skip_verify);
+    assert_string_equal(run.config.gateway_config, "{}");
+    assert_string_equal(run.config.gateway_config_file, "j");
+    config_deinit(&run.config);
+
+    run = RUN_WITH("--http.config=d", "--http.config=", "--gateway.server-name=\"\"");
+    assert_int_equal(run.outcome, CONFIG_RUN);
+    assert_null(run.config.http_config); /* charts pass empty values for what is not set */
+    assert_null(run.config.gateway_server_name);
+    assert_null(run.config.gateway_config);
+    assert_false(run.config.gateway_insecure_skip_verify);
+    config_deinit(&run.config);
+}
+
+static void test_flags_of_the_life_of_the_process(void **state)
+{
+    (void)state;
+    struct run run =
+        RUN_WITH("--maxIdleConnsPerHost=7", "--maxConnsPerHost", "8", "--ready.gateway",
+                 "--shutdown-delay=9s", "--web.disable", "--config.check");
+    assert_int_equal(run.outcome, CONFIG_RUN);
+    assert_int_equal(run.config.max_idle_conns_per_host, 7);
+    assert_int_equal(run.config.max_conns_per_host, 8);
+    assert_true(run.config.ready_gateway);
+    assert_int_equal(run.config.shutdown_delay_us, 9000000);
+    assert_true(run.config.web_disable);
+    assert_true(run.config.config_check);
+    config_deinit(&run.config);
+
+    run = RUN_WITH("--workers=1");
+    assert_int_equal(run.outcome, CONFIG_RUN);
+    assert_int_equal(run.config.max_idle_conns_per_host, 100);
+    assert_int_equal(run.config.max_conns_per_host, 0);
+    assert_false(run.config.ready_gateway);
+    assert_int_equal(run.config.shutdown_delay_us, 0);
+    assert_false(run.config.web_disable);
+    assert_false(run.config.config_check);
+    assert_null(run.config.probe);
+    config_deinit(&run.config);
+}
+
+static void test_probe_needs_nothing_else(void **state)
+{
+    (void)state;
+    struct run run = RUN("--probe=http://127.0.0.1:9090/-/ready");
+    assert_int_equal(run.outcome, CONFIG_RUN);
+    assert_string_equal(run.config.probe, "http://127.0.0.1:9090/-/ready");
+    assert_null(run.config.tenant);
+    config_deinit(&run.config);
+    expect_error(RUN("--probe="), "--gateway.address: is required, and was not given");
+}
+
 static void test_reads_go_where_writes_go_unless_told(void **state)
 {
     (void)state;
@@ -464,6 +533,9 @@ int main(void)
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_every_flag_reaches_its_field),
         cmocka_unit_test(test_flags_of_reads_and_connections),
+        cmocka_unit_test(test_flags_of_tls_and_credentials),
+        cmocka_unit_test(test_flags_of_the_life_of_the_process),
+        cmocka_unit_test(test_probe_needs_nothing_else),
         cmocka_unit_test(test_reads_go_where_writes_go_unless_told),
         cmocka_unit_test(test_read_path_prefix_follows_the_tenants_unless_told),
         cmocka_unit_test(test_levels),
