@@ -39,7 +39,7 @@ LDFLAGS_tsan := -fsanitize=thread
 LDFLAGS  += $(LDFLAGS_$(BUILD))
 
 LIBS_wire := -lsnappy
-LIBS_io   := -lmicrohttpd -lcurl
+LIBS_io   := -lmicrohttpd -lgnutls -lcurl
 LIBS      := $(LIBS_wire) $(LIBS_io)
 ifneq (,$(filter release debug,$(BUILD)))
 LIBS      += -ljemalloc

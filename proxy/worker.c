@@ -126,7 +126,7 @@ static struct server *make_server(struct worker *worker)
     }
     int listen_fd = worker->settings.listen_fd;
     worker->settings.listen_fd = -1;
-    return server_new(&settings, worker->loop, listen_fd);
+    return server_new(&settings, NULL, worker->loop, listen_fd);
 }
 
 static bool make(struct worker *worker)

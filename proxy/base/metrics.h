@@ -101,6 +101,8 @@
       "Bytes of the gateway's answers to reads that were passed on to clients.")                   \
     X(READS_CANCELLED, "agent_proxy_read_requests_cancelled_total", "",                            \
       "Reads whose client was gone before its answer was whole.")                                  \
+    X(TLS_FAILURES, "agent_proxy_tls_handshake_failures_total", "",                                \
+      "TLS handshakes with senders and clients that failed.")                                      \
     X(CONNECTIONS_OVERDUE, "agent_proxy_connections_overdue_total", "",                            \
       "Connections closed because a head, a body or the taking of a reply took too long.")         \
     X(CONNECTIONS_ACCEPTED, "agent_proxy_connections_accepted_total", "",                          \

@@ -28,9 +28,9 @@
 static void on_daemon_ready(struct loop_watch *watch, uint32_t events)
 {
     (void)events;
-    struct server *server =
-        (struct server *)((char *)watch - offsetof(struct server, daemon_watch));
-    server->ready = true;
+    struct server_daemon *daemon =
+        (struct server_daemon *)((char *)watch - offsetof(struct server_daemon, watch));
+    daemon->server->ready = true;
 }
 
 static void on_listen_ready(struct loop_watch *watch, uint32_t events)
@@ -43,16 +43,49 @@ static void on_listen_ready(struct loop_watch *watch, uint32_t events)
 
 /* libmicrohttpd's epoll is edge-triggered inside: what one run leaves behind shows only as a
  * timeout of 0, not as an event. */
-static void run_daemon(struct server *server)
+static void run_daemons(struct server *server)
 {
-    MHD_UNSIGNED_LONG_LONG wait_ms = 0;
-    bool waits = true;
-    for (unsigned i = 0; i < RUNS_PER_TURN && waits && wait_ms == 0; i++) {
-        (void)MHD_run(server->daemon);
-        waits = MHD_get_timeout(server->daemon, &wait_ms) == MHD_YES;
+    server->ready = true;
+    for (unsigned i = 0; i < RUNS_PER_TURN && server->ready; i++) {
+        server->ready = false;
+        server->daemon_deadline_us = LOOP_NEVER;
+        for (struct server_daemon *daemon = server->daemon; daemon != NULL; daemon = daemon->next) {
+            MHD_UNSIGNED_LONG_LONG wait_ms = 0;
+            (void)MHD_run(daemon->mhd);
+            if (MHD_get_timeout(daemon->mhd, &wait_ms) != MHD_YES) {
+                continue;
+            }
+            uint64_t deadline_us = clock_now_us() + (uint64_t)wait_ms * 1000;
+            server->ready = server->ready || wait_ms == 0;
+            if (deadline_us < server->daemon_deadline_us) {
+                server->daemon_deadline_us = deadline_us;
+            }
+        }
     }
-    server->ready = waits && wait_ms == 0;
-    server->daemon_deadline_us = waits ? clock_now_us() + (uint64_t)wait_ms * 1000 : LOOP_NEVER;
+}
+
+static void stop_daemon(struct server_daemon *daemon)
+{
+    if (daemon->fd >= 0) {
+        loop_clear(daemon->server->loop, daemon->fd);
+    }
+    MHD_stop_daemon(daemon->mhd);
+    free(daemon);
+}
+
+/* Older daemons go with their last connection. */
+static void stop_left_daemons(struct server *server)
+{
+    struct server_daemon **at = &server->daemon->next;
+    while (*at != NULL) {
+        struct server_daemon *daemon = *at;
+        if (daemon->connections > 0) {
+            at = &daemon->next;
+            continue;
+        }
+        *at = daemon->next;
+        stop_daemon(daemon);
+    }
 }
 
 void server_run(struct server *server)
@@ -63,7 +96,8 @@ void server_run(struct server *server)
         connections_accept(server, ACCEPTS_PER_TURN);
     }
     if (server->ready || now_us >= server->daemon_deadline_us) {
-        run_daemon(server);
+        run_daemons(server);
+        stop_left_daemons(server);
     }
 }
 
@@ -107,6 +141,11 @@ __attribute__((format(printf, 2, 0))) static void on_daemon_log(void *cls, const
 {
     struct server *server = cls;
     uint64_t held_back;
+    /* So it says, within the call of GnuTLS, when a handshake has failed for whatever reason. */
+    if (strstr(format, "handshake message out of context") != NULL) {
+        tls_on_failure(server);
+        return;
+    }
     if (!log_gate_pass(&server->daemon_gate, clock_now_us(), 1000U * 1000U, &held_back)) {
         return;
     }
@@ -125,40 +164,93 @@ static size_t keep_escapes(void *cls, struct MHD_Connection *connection, char *t
     return strlen(text);
 }
 
-static struct MHD_Daemon *start_daemon(struct server *server)
+static struct MHD_Daemon *start_mhd(struct server *server, const struct server_tls *tls)
 {
+    unsigned flags =
+        MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    struct MHD_OptionItem options[5] = {{MHD_OPTION_END, 0, NULL}};
+    if (tls != NULL) {
+        size_t count = 0;
+        flags |= MHD_USE_TLS;
+        options[count++] =
+            (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)tls->cert_pem};
+        options[count++] =
+            (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)tls->key_pem};
+        options[count++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0,
+                                                   (void *)(uintptr_t)tls->priorities};
+        if (tls->client_ca_pem != NULL) {
+            options[count++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0,
+                                                       (void *)(uintptr_t)tls->client_ca_pem};
+        }
+        options[count] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
+    }
     return MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
-        NULL, NULL, exchange_on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_daemon_log, server,
-        MHD_OPTION_URI_LOG_CALLBACK, exchange_on_target, server, MHD_OPTION_NOTIFY_COMPLETED,
-        exchange_on_completed, server, MHD_OPTION_NOTIFY_CONNECTION, connection_on_change, server,
-        MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-        MHD_OPTION_CONNECTION_LIMIT, UINT_MAX, MHD_OPTION_CONNECTION_TIMEOUT, 0U,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_POOL_BYTES,
-        MHD_OPTION_CONNECTION_MEMORY_INCREMENT, (size_t)CONNECTION_INCREMENT, MHD_OPTION_END);
+        flags, 0, NULL, NULL, exchange_on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_daemon_log,
+        server, MHD_OPTION_URI_LOG_CALLBACK, exchange_on_target, server,
+        MHD_OPTION_NOTIFY_COMPLETED, exchange_on_completed, server, MHD_OPTION_NOTIFY_CONNECTION,
+        connection_on_change, server, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_CONNECTION_LIMIT, UINT_MAX,
+        MHD_OPTION_CONNECTION_TIMEOUT, 0U, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)CONNECTION_POOL_BYTES, MHD_OPTION_CONNECTION_MEMORY_INCREMENT,
+        (size_t)CONNECTION_INCREMENT, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
 }
 
-static int start(struct server *server)
+/* A new daemon in front of the others. */
+static int start_daemon(struct server *server, const struct server_tls *tls)
 {
-    server->daemon = start_daemon(server);
-    server->no_content = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
-    if (server->daemon == NULL || server->no_content == NULL) {
+    struct server_daemon *daemon = calloc(1, sizeof(*daemon));
+    if (daemon == NULL) {
         return -ENOMEM;
     }
-    const union MHD_DaemonInfo *info =
-        MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-    if (info == NULL) {
+    daemon->server = server;
+    daemon->fd = -1;
+    daemon->watch.on_ready = on_daemon_ready;
+    daemon->tls = tls != NULL;
+    daemon->client_auth = tls != NULL ? tls->client_auth : SERVER_CLIENT_AUTH_NONE;
+    daemon->has_client_ca = tls != NULL && tls->client_ca_pem != NULL;
+    daemon->mhd = start_mhd(server, tls);
+    if (daemon->mhd == NULL) {
+        free(daemon);
         return -EINVAL;
     }
-    server->daemon_fd = info->epoll_fd;
-    int status = loop_set(server->loop, server->daemon_fd, EPOLLIN, &server->daemon_watch);
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(daemon->mhd, MHD_DAEMON_INFO_EPOLL_FD);
+    int status =
+        info == NULL ? -EINVAL : loop_set(server->loop, info->epoll_fd, EPOLLIN, &daemon->watch);
+    if (status != 0) {
+        stop_daemon(daemon);
+        return status;
+    }
+    daemon->fd = info->epoll_fd;
+    daemon->next = server->daemon;
+    server->daemon = daemon;
+    return 0;
+}
+
+int server_set_tls(struct server *server, const struct server_tls *tls)
+{
+    int status = start_daemon(server, tls);
+    if (status != 0) {
+        log_error(server->settings.log, "cannot use the new certificate and key",
+                  log_str("error", strerror(-status)));
+    }
+    return status;
+}
+
+static int start(struct server *server, const struct server_tls *tls)
+{
+    server->no_content = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    if (server->no_content == NULL) {
+        return -ENOMEM;
+    }
+    int status = start_daemon(server, tls);
     if (status != 0) {
         return status;
     }
     return loop_set(server->loop, server->listen_fd, EPOLLIN, &server->listen_watch);
 }
 
-struct server *server_new(const struct server_settings *settings, struct loop *loop, int listen_fd)
+struct server *server_new(const struct server_settings *settings, const struct server_tls *tls,
+                          struct loop *loop, int listen_fd)
 {
     struct server *server = calloc(1, sizeof(*server));
     if (server == NULL) {
@@ -168,11 +260,9 @@ struct server *server_new(const struct server_settings *settings, struct loop *l
     server->settings = *settings;
     server->loop = loop;
     server->listen_fd = listen_fd;
-    server->daemon_fd = -1;
     server->daemon_deadline_us = LOOP_NEVER;
-    server->daemon_watch.on_ready = on_daemon_ready;
     server->listen_watch.on_ready = on_listen_ready;
-    int status = start(server);
+    int status = start(server, tls);
     if (status != 0) {
         log_error(settings->log, "cannot start the http server",
                   log_str("error", strerror(-status)));
@@ -190,7 +280,7 @@ static void resume_all(struct server *server)
          exchange = exchange->next) {
         exchange_give_up(exchange);
     }
-    (void)MHD_run(server->daemon);
+    run_daemons(server);
 }
 
 void server_free(struct server *server)
@@ -200,10 +290,11 @@ void server_free(struct server *server)
     }
     if (server->daemon != NULL) {
         resume_all(server);
-        if (server->daemon_fd >= 0) {
-            loop_clear(server->loop, server->daemon_fd);
-        }
-        MHD_stop_daemon(server->daemon);
+    }
+    while (server->daemon != NULL) {
+        struct server_daemon *daemon = server->daemon;
+        server->daemon = daemon->next;
+        stop_daemon(daemon);
     }
     if (server->no_content != NULL) {
         MHD_destroy_response(server->no_content);

@@ -56,6 +56,22 @@ enum server_refusal {
     SERVER_REFUSAL_CONNECTIONS /* 503: above the limit of connections; then closed */
 };
 
+enum server_client_auth {
+    SERVER_CLIENT_AUTH_NONE,
+    SERVER_CLIENT_AUTH_REQUEST, /* asked for; verified when given and a CA is known */
+    SERVER_CLIENT_AUTH_REQUIRE, /* needed; any will do */
+    SERVER_CLIENT_AUTH_VERIFY   /* needed, and signed by the client CA */
+};
+
+/* TLS of the listener. Owner: lent until the server has no connection made with it any more. */
+struct server_tls {
+    const char *cert_pem;
+    const char *key_pem;
+    const char *client_ca_pem; /* NULL: none */
+    const char *priorities;    /* of GnuTLS */
+    enum server_client_auth client_auth;
+};
+
 struct server_settings {
     const struct server_handler *handlers[ROUTE_COUNT]; /* NULL: the route does not exist */
     /* Must reply at once. reason is a constant text in lower case. */
@@ -69,10 +85,16 @@ struct server_settings {
     uint64_t drain_bytes_max; /* [bytes] of a refused request's body that are read and dropped */
 };
 
-/* Make the server of a worker, listening on listen_fd, which it consumes.
+/* Make the server of a worker, listening on listen_fd, which it consumes. tls: NULL for plain HTTP.
  * Errors: NULL; the reason is logged. */
 __attribute__((warn_unused_result)) struct server *
-server_new(const struct server_settings *settings, struct loop *loop, int listen_fd);
+server_new(const struct server_settings *settings, const struct server_tls *tls, struct loop *loop,
+           int listen_fd);
+
+/* Connections that come from now on use tls; the others end with their next reply. Only for a
+ * server that was made with TLS. Errors: -EINVAL, and the old one stays; the reason is logged. */
+__attribute__((warn_unused_result)) int server_set_tls(struct server *server,
+                                                       const struct server_tls *tls);
 
 /* Free it. Every exchange still open is ended without a reply. */
 void server_free(struct server *server);

@@ -223,12 +223,13 @@ static void hand_over(struct server *server, int fd, const struct sockaddr_stora
         return;
     }
     connection->server = server;
+    connection->daemon = server->daemon;
     connection->fd = fd;
     connection->address = address;
     connection->reserved = admission == ADMITTED_RESERVED;
     /* It consumes fd, and calls connection_on_change() before it returns unless it fails. */
     server->accepted = connection;
-    (void)!MHD_add_connection(server->daemon, fd, (const struct sockaddr *)peer, bytes);
+    (void)!MHD_add_connection(server->daemon->mhd, fd, (const struct sockaddr *)peer, bytes);
     free(server->accepted);
     server->accepted = NULL;
     server->ready = true;
@@ -237,7 +238,6 @@ static void hand_over(struct server *server, int fd, const struct sockaddr_stora
 void connection_on_change(void *cls, struct MHD_Connection *mhd, void **context,
                           enum MHD_ConnectionNotificationCode code)
 {
-    (void)mhd;
     struct server *server = cls;
     struct metrics *metrics = server->settings.metrics;
     struct connection *connection = *context;
@@ -245,6 +245,10 @@ void connection_on_change(void *cls, struct MHD_Connection *mhd, void **context,
         connection = server->accepted;
         server->accepted = NULL;
         *context = connection;
+        connection->daemon->connections++;
+        if (connection->daemon->tls) {
+            tls_on_connection(connection, mhd);
+        }
         append(connection, CONNECTION_HEAD);
         server->connection_count++;
         server->reserved_count += connection->reserved;
@@ -253,6 +257,10 @@ void connection_on_change(void *cls, struct MHD_Connection *mhd, void **context,
         return;
     }
     detach(connection);
+    connection->daemon->connections--;
+    if (server->handshaking == connection) {
+        server->handshaking = NULL;
+    }
     server->connection_count--;
     server->reserved_count -= connection->reserved;
     metrics_gauge_add(metrics, METRIC_CONNECTIONS, -1);

@@ -24,7 +24,8 @@ static void enter(struct exchange *exchange, enum exchange_state state)
 
 static bool closes(const struct exchange *exchange)
 {
-    return exchange->server->closing || exchange->connection->reserved;
+    return exchange->server->closing || exchange->connection->reserved ||
+           exchange->connection->daemon != exchange->server->daemon;
 }
 
 /* Consumes response: NULL and gone when a header finds no memory. */

@@ -22,11 +22,28 @@ enum connection_state {
     CONNECTION_STATES
 };
 
+/* One libmicrohttpd daemon: its TLS settings are for life, so new ones take a new daemon, and the
+ * old one goes with its last connection. Owner: the server. */
+struct server_daemon {
+    struct server_daemon *next; /* older */
+    struct server *server;
+    struct MHD_Daemon *mhd;
+    int fd; /* its epoll, watched by ours; -1: not yet */
+    struct loop_watch watch;
+    size_t connections;
+    bool tls;
+    enum server_client_auth client_auth;
+    bool has_client_ca;
+};
+
 /* One TCP connection. Owner: the server; from its accept until libmicrohttpd has closed it. */
 struct connection {
     struct connection *prev, *next; /* in the list of its state */
     struct server *server;
+    struct server_daemon *daemon;
     int fd;
+    void *tls_session;     /* of GnuTLS, while the connection lives; NULL without TLS */
+    const char *tls_fault; /* why its handshake failed, as far as we saw; NULL: unknown */
     enum connection_state state;
     bool reserved;        /* above the limit: for the proxy's own pages only */
     uint64_t deadline_us; /* of its state; LOOP_NEVER where it has none */
@@ -74,7 +91,8 @@ struct exchange {
 struct server {
     struct server_settings settings;
     struct loop *loop;
-    struct MHD_Daemon *daemon;
+    struct server_daemon *daemon;    /* takes the connections that come; older ones behind it */
+    struct connection *handshaking;  /* the last that GnuTLS read for, in this call of it */
     struct MHD_Response *no_content; /* the reply to nearly every write */
     struct exchange *exchanges;
     size_t active; /* of exchanges */
@@ -83,16 +101,15 @@ struct server {
     size_t reserved_count;       /* of them above the limit */
     struct connection *accepted; /* handed to libmicrohttpd, not yet taken up by it */
     int listen_fd;               /* -1 once stopped */
-    int daemon_fd;               /* libmicrohttpd's own epoll, watched by ours */
-    bool ready;                  /* the daemon has something to do */
+    bool ready;                  /* a daemon has something to do */
     bool accept_ready;
     bool closing; /* each reply closes its connection */
     uint64_t accept_paused_until_us;
-    uint64_t daemon_deadline_us; /* as of its last run */
+    uint64_t daemon_deadline_us; /* as of their last run */
     struct log_gate accept_gate;
     struct log_gate limit_gate;
     struct log_gate daemon_gate;
-    struct loop_watch daemon_watch;
+    struct log_gate tls_gate;
     struct loop_watch listen_watch;
 };
 
@@ -114,6 +131,14 @@ void connection_progress(struct connection *connection);
 /* MHD_OPTION_NOTIFY_CONNECTION; cls is the server. */
 void connection_on_change(void *cls, struct MHD_Connection *mhd, void **context,
                           enum MHD_ConnectionNotificationCode code);
+
+/* -- server_tls.c ----------------------------------------------------------------------------- */
+
+/* Prepare the TLS session of a connection that has just been made. */
+void tls_on_connection(struct connection *connection, struct MHD_Connection *mhd);
+
+/* The handshake that is under way has failed: say why. */
+void tls_on_failure(struct server *server);
 
 /* -- server_exchange.c: callbacks of libmicrohttpd; cls is the server ------------------------- */
 

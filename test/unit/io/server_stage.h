@@ -189,7 +189,7 @@ static inline void stage_open(struct stage *stage, enum reply_at reply_at)
                                              .connections_max = CONNECTIONS_MAX,
                                              .connections_per_address_max = CONNECTIONS_MAX,
                                              .drain_bytes_max = DRAIN_BYTES_MAX},
-                   stage->loop, fd);
+                   NULL, stage->loop, fd);
     assert_non_null(stage->server);
 }
 
