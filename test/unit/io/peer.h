@@ -21,10 +21,10 @@
 
 /* Owner: the test, which ends it with peer_close(). */
 struct peer {
-    int fd;
     struct bytes in; /* what came, message after message */
     size_t taken;    /* [bytes] of in that were taken as messages */
-    bool ended;      /* the other side has closed, or reset, the connection */
+    int fd;
+    bool ended; /* the other side has closed, or reset, the connection */
 };
 
 /* One HTTP message. Owner: lent until the peer's next call. */
