@@ -1,21 +1,29 @@
 /* The program: settings, listeners, workers, signals. Owns what the workers share. */
 #include "base/budget.h"
 #include "base/cgroup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "config/config.h"
+#include "config/material.h"
 #include "flow/admin.h"
 #include "io/listener.h"
+#include "io/loop.h"
 #include "io/upstream.h"
+#include "io/upstream_probe.h"
+#include "reload.h"
 #include "worker.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #define WORKERS_MAX          64
@@ -44,10 +52,28 @@ struct program {
     struct admin_shared shared;
     struct metrics *metrics[WORKERS_MAX];
     struct worker *workers[WORKERS_MAX];
+    struct material *material; /* as read at start */
+    struct loop *loop;         /* main's own: signals and files */
+    struct loop_watch signal_watch;
+    int signal_fd;
+    bool signalled; /* the descriptor has something */
     int listen_fds[WORKERS_MAX];
     char address[LISTENER_ADDRESS_BYTES];
     size_t count;
 };
+
+/* What the process may come to hold at most, from the settings alone: see ARCHITECTURE.md, Memory.
+ */
+static uint64_t memory_ceiling(const struct program *program)
+{
+    const struct config *config = &program->config;
+    uint64_t scratch = config->limits_decoded_bytes;
+    uint64_t writes = config->gateway_max_inflight * WRITE_CALL_BYTES;
+    uint64_t reads = config->reads_max_inflight * (config->reads_window_bytes + READ_CALL_BYTES);
+    uint64_t connections = config->limits_connections * CONNECTION_BYTES;
+    return PROGRAM_BYTES + program->budget.limit +
+           program->count * (scratch + writes + reads + connections);
+}
 
 static void size_up(struct program *program)
 {
@@ -69,7 +95,10 @@ static void size_up(struct program *program)
     program->shared = (struct admin_shared){.version = AGENT_PROXY_VERSION,
                                             .revision = AGENT_PROXY_REVISION,
                                             .metrics = program->metrics,
-                                            .workers = program->count};
+                                            .workers = program->count,
+                                            .cpu_quota_millis = program->limits.cpu_millis,
+                                            .memory_limit_bytes = program->limits.memory_bytes};
+    program->shared.memory_ceiling_bytes = memory_ceiling(program);
 }
 
 /* With several workers each has its own socket on the port. Such sockets would also share the port
@@ -116,6 +145,8 @@ static int start_workers(struct program *program)
             .budget = &program->budget,
             .metrics = program->metrics[i],
             .shared = &program->shared,
+            .material = program->material,
+            .main_loop = program->loop,
             .listen_fd = program->listen_fds[i],
         });
         if (worker == NULL) {
@@ -132,44 +163,10 @@ static int start_workers(struct program *program)
     return EXIT_CODE_OK;
 }
 
-static void stop_workers(struct program *program)
-{
-    atomic_store(&program->shared.stopping, true);
-    for (size_t i = 0; i < program->count; i++) {
-        if (program->workers[i] != NULL) {
-            worker_stop(program->workers[i]);
-        }
-    }
-    for (size_t i = 0; i < program->count; i++) {
-        if (program->workers[i] != NULL) {
-            worker_join(program->workers[i]);
-        }
-    }
-    for (size_t i = 0; i < program->count; i++) {
-        worker_free(program->workers[i]);
-    }
-    for (size_t i = 0; i < program->count; i++) {
-        free(program->metrics[i]);
-    }
-}
-
-/* What the process may come to hold at most, from the settings alone: see ARCHITECTURE.md, Memory.
- */
-static uint64_t memory_ceiling(const struct program *program)
-{
-    const struct config *config = &program->config;
-    uint64_t scratch = config->limits_decoded_bytes;
-    uint64_t writes = config->gateway_max_inflight * WRITE_CALL_BYTES;
-    uint64_t reads = config->reads_max_inflight * (config->reads_window_bytes + READ_CALL_BYTES);
-    uint64_t connections = config->limits_connections * CONNECTION_BYTES;
-    return PROGRAM_BYTES + program->budget.limit +
-           program->count * (scratch + writes + reads + connections);
-}
-
 static void log_start(const struct program *program)
 {
     const struct config *config = &program->config;
-    uint64_t ceiling_bytes = memory_ceiling(program);
+    uint64_t ceiling_bytes = program->shared.memory_ceiling_bytes;
     log_info(&program->log, "agent-proxy started", log_str("version", AGENT_PROXY_VERSION),
              log_str("revision", AGENT_PROXY_REVISION), log_str("address", program->address),
              log_str("gateway", config->gateway_address.text), log_str("tenant", config->tenant),
@@ -185,43 +182,130 @@ static void log_start(const struct program *program)
     }
 }
 
-static sigset_t stop_signals(void)
+/* -- Signals ---------------------------------------------------------------------------------- */
+
+static void on_signal(struct loop_watch *watch, uint32_t events)
+{
+    (void)events;
+    struct program *program =
+        (struct program *)((char *)watch - offsetof(struct program, signal_watch));
+    program->signalled = true;
+}
+
+/* Before any thread is made, so that all of them inherit it and signals come by the descriptor. */
+static int take_signals(struct program *program)
 {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
-    return set;
-}
-
-static void block_signals(void)
-{
-    sigset_t set = stop_signals();
-    /* Before any thread is made, so that all of them inherit it and sigwait() gets the signals. */
+    sigaddset(&set, SIGHUP);
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
+    program->signal_watch.on_ready = on_signal;
+    program->loop = loop_new();
+    program->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (program->loop == NULL || program->signal_fd < 0 ||
+        loop_set(program->loop, program->signal_fd, EPOLLIN, &program->signal_watch) != 0) {
+        log_error(&program->log, "cannot take signals", log_str("error", strerror(errno)));
+        return EXIT_CODE_FAILED;
+    }
+    return EXIT_CODE_OK;
+}
+
+/* The next signal that has come; 0: none. */
+static int next_signal(struct program *program)
+{
+    struct signalfd_siginfo info;
+    if (!program->signalled) {
+        return 0;
+    }
+    if (read(program->signal_fd, &info, sizeof(info)) != sizeof(info)) {
+        program->signalled = false;
+        return 0;
+    }
+    return (int)info.ssi_signo;
 }
 
 /* A second signal while the first is honoured ends the program at once. */
-static void *end_at_once(void *arg)
+static void end_if_signalled_again(struct program *program)
 {
-    (void)arg;
-    sigset_t set = stop_signals();
-    int number = 0;
-    (void)sigwait(&set, &number);
-    _exit(128 + number);
+    for (int number = next_signal(program); number != 0; number = next_signal(program)) {
+        if (number != SIGHUP) {
+            log_warn(&program->log, "ending at once", log_str("signal", strsignal(number)));
+            _exit(128 + number);
+        }
+    }
 }
 
-static void wait_for_signal(const struct program *program)
+/* Serve until a signal says to stop; files that change and SIGHUP are honoured meanwhile. */
+static int run_until_signal(struct program *program)
 {
-    sigset_t set = stop_signals();
+    struct reload *reload =
+        reload_new(&program->config, &program->log, program->material, program->workers,
+                   program->count, &program->shared, program->loop);
+    if (reload == NULL) {
+        log_error(&program->log, "cannot watch files", log_str("error", strerror(errno)));
+        return EXIT_CODE_FAILED;
+    }
     int number = 0;
-    (void)sigwait(&set, &number);
+    while (number == 0 || number == SIGHUP) {
+        loop_wait(program->loop, program->signalled ? 0 : reload_deadline_us(reload));
+        number = next_signal(program);
+        if (number == SIGHUP) {
+            reload_ask(reload, "SIGHUP");
+        }
+        reload_tick(reload);
+    }
+    reload_free(reload);
     log_info(&program->log, "stopping: settling what is in flight",
              log_str("signal", strsignal(number)));
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, end_at_once, NULL) == 0) {
-        (void)pthread_detach(thread);
+    return EXIT_CODE_OK;
+}
+
+static void wait_until(struct program *program, uint64_t deadline_us)
+{
+    while (clock_now_us() < deadline_us) {
+        loop_wait(program->loop, deadline_us);
+        end_if_signalled_again(program);
+    }
+}
+
+/* -- Stopping --------------------------------------------------------------------------------- */
+
+static bool all_ended(const struct program *program)
+{
+    for (size_t i = 0; i < program->count; i++) {
+        if (program->workers[i] != NULL && !worker_ended(program->workers[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void stop_workers(struct program *program)
+{
+    atomic_store(&program->shared.stopping, true);
+    wait_until(program, clock_now_us() + program->config.shutdown_delay_us);
+    for (size_t i = 0; i < program->count; i++) {
+        if (program->workers[i] != NULL) {
+            worker_stop(program->workers[i]);
+        }
+    }
+    while (!all_ended(program)) {
+        loop_wait(program->loop, LOOP_NEVER); /* a worker that ends wakes us */
+        end_if_signalled_again(program);
+    }
+    for (size_t i = 0; i < program->count; i++) {
+        if (program->workers[i] != NULL) {
+            worker_join(program->workers[i]);
+        }
+    }
+    for (size_t i = 0; i < program->count; i++) {
+        worker_free(program->workers[i]);
+    }
+    for (size_t i = 0; i < program->count; i++) {
+        free(program->metrics[i]);
     }
 }
 
@@ -235,12 +319,25 @@ static void raise_descriptors(void)
     }
 }
 
+static void free_program(struct program *program)
+{
+    loop_free(program->loop);
+    if (program->signal_fd >= 0) {
+        close(program->signal_fd);
+    }
+    material_release(program->material);
+    config_deinit(&program->config);
+}
+
 static int serve(struct program *program)
 {
     raise_descriptors();
-    block_signals();
     size_up(program);
-    int code = open_listeners(program);
+    int code = take_signals(program);
+    if (code != EXIT_CODE_OK) {
+        return code;
+    }
+    code = open_listeners(program);
     if (code != EXIT_CODE_OK) {
         return code;
     }
@@ -251,7 +348,7 @@ static int serve(struct program *program)
     code = start_workers(program);
     if (code == EXIT_CODE_OK) {
         log_start(program);
-        wait_for_signal(program);
+        code = run_until_signal(program);
     }
     stop_workers(program);
     upstream_library_deinit();
@@ -261,26 +358,49 @@ static int serve(struct program *program)
     return code;
 }
 
+/* Exit code 0 when url answers 2xx. */
+static int probe(const char *url)
+{
+    char error[256];
+    unsigned status = upstream_probe(url, error, sizeof(error));
+    if (status >= 200 && status < 300) {
+        return EXIT_CODE_OK;
+    }
+    if (status == 0) {
+        (void)fprintf(stderr, "agent-proxy: --probe: %s: %s\n", url, error);
+    } else {
+        (void)fprintf(stderr, "agent-proxy: --probe: %s: status %u\n", url, status);
+    }
+    return EXIT_CODE_FAILED;
+}
+
 int main(int argc, char **argv)
 {
-    struct program program = {.log = {.fd = STDERR_FILENO}};
+    struct program program = {.log = {.fd = STDERR_FILENO}, .signal_fd = -1};
     char error[CONFIG_ERROR_BYTES];
     switch (config_parse(argc, argv, &program.config, error)) {
     case CONFIG_HELP:
         config_print_help(STDOUT_FILENO);
         return EXIT_CODE_OK;
     case CONFIG_VERSION:
-        printf("agent-proxy %s (%s)\n", AGENT_PROXY_VERSION, AGENT_PROXY_REVISION);
+        (void)printf("agent-proxy %s (%s)\n", AGENT_PROXY_VERSION, AGENT_PROXY_REVISION);
         return EXIT_CODE_OK;
     case CONFIG_ERROR:
-        fprintf(stderr, "agent-proxy: %s\n", error);
+        (void)fprintf(stderr, "agent-proxy: %s\n", error);
         return EXIT_CODE_USAGE;
     case CONFIG_RUN:
         break;
     }
+    int code = EXIT_CODE_USAGE;
     program.log.level = program.config.log_level;
     program.log.format = program.config.log_format;
-    int code = serve(&program);
-    config_deinit(&program.config);
+    if (program.config.probe != NULL) {
+        code = probe(program.config.probe);
+    } else if ((program.material = material_load(&program.config, error)) == NULL) {
+        (void)fprintf(stderr, "agent-proxy: %s\n", error);
+    } else {
+        code = serve(&program);
+    }
+    free_program(&program);
     return code;
 }

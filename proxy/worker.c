@@ -12,8 +12,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "config/config.h"
+#include "config/material.h"
 #include "flow/batcher.h"
 #include "flow/context.h"
+#include "flow/gateway_probe.h"
 #include "flow/intake.h"
 #include "flow/reads.h"
 #include "io/loop.h"
@@ -49,8 +51,12 @@ struct worker {
     struct intake *intake;
     struct reads *reads;
     struct admin *admin;
+    struct gateway_probe *probe;
+    struct material *material;                /* in use */
+    _Atomic(struct material *) material_next; /* to be used from the next turn on; NULL: none */
     pthread_t thread;
     atomic_bool stop;
+    atomic_bool ended;
 };
 
 /* -- Making ----------------------------------------------------------------------------------- */
@@ -104,6 +110,35 @@ static struct upstream *make_upstream(struct worker *worker)
     return upstream;
 }
 
+static void use_identity(struct worker *worker)
+{
+    const struct material_gateway *gateway = &worker->material->gateway;
+    upstream_set_identity(
+        worker->upstream,
+        &(struct upstream_identity){.authorization = gateway->authorization,
+                                    .ca_pem = gateway->ca_pem,
+                                    .cert_pem = gateway->client_cert_pem,
+                                    .key_pem = gateway->client_key_pem,
+                                    .server_name = gateway->server_name,
+                                    .proxy_url = gateway->proxy_url,
+                                    .insecure_skip_verify = gateway->insecure_skip_verify});
+}
+
+static struct server_tls tls_of(const struct material_listener *listener)
+{
+    static const enum server_client_auth auth[] = {
+        [MATERIAL_CLIENT_AUTH_NONE] = SERVER_CLIENT_AUTH_NONE,
+        [MATERIAL_CLIENT_AUTH_REQUEST] = SERVER_CLIENT_AUTH_REQUEST,
+        [MATERIAL_CLIENT_AUTH_REQUIRE] = SERVER_CLIENT_AUTH_REQUIRE,
+        [MATERIAL_CLIENT_AUTH_VERIFY] = SERVER_CLIENT_AUTH_VERIFY};
+
+    return (struct server_tls){.cert_pem = listener->cert_pem,
+                               .key_pem = listener->key_pem,
+                               .client_ca_pem = listener->client_ca_pem,
+                               .priorities = listener->priorities,
+                               .client_auth = auth[listener->client_auth]};
+}
+
 static struct server *make_server(struct worker *worker)
 {
     const struct config *config = worker->settings.config;
@@ -126,7 +161,9 @@ static struct server *make_server(struct worker *worker)
     }
     int listen_fd = worker->settings.listen_fd;
     worker->settings.listen_fd = -1;
-    return server_new(&settings, NULL, worker->loop, listen_fd);
+    const struct material_listener *listener = &worker->material->listener;
+    struct server_tls tls = tls_of(listener);
+    return server_new(&settings, listener->tls ? &tls : NULL, worker->loop, listen_fd);
 }
 
 static bool make(struct worker *worker)
@@ -135,6 +172,7 @@ static bool make(struct worker *worker)
            (worker->upstream = make_upstream(worker)) != NULL &&
            (worker->batcher = batcher_new(&worker->context, worker->upstream)) != NULL &&
            (worker->intake = intake_new(&worker->context, worker->batcher)) != NULL &&
+           (worker->probe = gateway_probe_new(&worker->context, worker->upstream)) != NULL &&
            (worker->reads = reads_new(&worker->context, worker->upstream)) != NULL &&
            (worker->admin = admin_new(&worker->context, worker->settings.shared)) != NULL &&
            (worker->server = make_server(worker)) != NULL;
@@ -151,12 +189,15 @@ struct worker *worker_new(const struct worker_settings *settings)
     worker->context = (struct flow_context){.config = settings->config,
                                             .log = settings->log,
                                             .budget = settings->budget,
-                                            .metrics = settings->metrics};
+                                            .metrics = settings->metrics,
+                                            .gateway_seen_us = &settings->shared->gateway_seen_us};
+    worker->material = material_hold(settings->material);
     if (!make(worker)) {
         log_error(settings->log, "cannot make a worker", log_str("error", strerror(errno)));
         worker_free(worker);
         return NULL;
     }
+    use_identity(worker);
     return worker;
 }
 
@@ -170,9 +211,12 @@ void worker_free(struct worker *worker)
     admin_free(worker->admin);
     reads_free(worker->reads);
     intake_free(worker->intake);
+    gateway_probe_free(worker->probe);
     batcher_free(worker->batcher);
     upstream_free(worker->upstream);
     loop_free(worker->loop);
+    material_release(worker->material);
+    material_release(atomic_load(&worker->material_next));
     free(worker);
 }
 
@@ -183,17 +227,36 @@ static uint64_t earlier(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* Between two turns nobody looks at the old ones. */
+static void take_next_material(struct worker *worker)
+{
+    if (atomic_load_explicit(&worker->material_next, memory_order_relaxed) == NULL) {
+        return;
+    }
+    struct material *old = worker->material;
+    worker->material = atomic_exchange(&worker->material_next, NULL);
+    use_identity(worker);
+    if (worker->material->listener.tls && old->listener.tls) {
+        struct server_tls tls = tls_of(&worker->material->listener);
+        (void)!server_set_tls(worker->server, &tls); /* says so itself, and keeps the old */
+    }
+    material_release(old);
+}
+
 static void turn(struct worker *worker, uint64_t until_us)
 {
     uint64_t deadline_us = earlier(until_us, upstream_deadline_us(worker->upstream));
     deadline_us = earlier(deadline_us, server_deadline_us(worker->server));
     deadline_us = earlier(deadline_us, batcher_deadline_us(worker->batcher));
     deadline_us = earlier(deadline_us, reads_deadline_us(worker->reads));
+    deadline_us = earlier(deadline_us, gateway_probe_deadline_us(worker->probe));
     loop_wait(worker->loop, deadline_us);
+    take_next_material(worker);
     upstream_run(worker->upstream);
     reads_tick(worker->reads);
     server_run(worker->server);
     batcher_tick(worker->batcher);
+    gateway_probe_tick(worker->probe);
     upstream_flush(worker->upstream);
 }
 
@@ -236,6 +299,8 @@ static void *run(void *arg)
     }
     server_stop_accepting(worker->server);
     wind_down(worker);
+    atomic_store(&worker->ended, true);
+    loop_wake(worker->settings.main_loop);
     return NULL;
 }
 
@@ -249,10 +314,21 @@ int worker_start(struct worker *worker)
     return 0;
 }
 
+void worker_set_material(struct worker *worker, struct material *material)
+{
+    material_release(atomic_exchange(&worker->material_next, material_hold(material)));
+    loop_wake(worker->loop);
+}
+
 void worker_stop(struct worker *worker)
 {
     atomic_store(&worker->stop, true);
     loop_wake(worker->loop);
+}
+
+bool worker_ended(const struct worker *worker)
+{
+    return atomic_load(&worker->ended);
 }
 
 void worker_join(struct worker *worker)

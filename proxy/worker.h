@@ -5,11 +5,14 @@
 
 #include "flow/admin.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct budget;
 struct config;
 struct log;
+struct loop;
+struct material;
 struct metrics;
 struct worker;
 
@@ -20,7 +23,9 @@ struct worker_settings {
     struct budget *budget;
     struct metrics *metrics;
     struct admin_shared *shared;
-    int listen_fd; /* consumed by worker_new() */
+    struct material *material; /* held by the worker, not consumed */
+    struct loop *main_loop;    /* woken when the worker's thread ends */
+    int listen_fd;             /* consumed by worker_new() */
 };
 
 /* Errors: NULL; the reason is logged. */
@@ -30,9 +35,16 @@ worker_new(const struct worker_settings *settings);
 /* Start its thread. Errors: -errno. */
 __attribute__((warn_unused_result)) int worker_start(struct worker *worker);
 
+/* Use other certificates and credentials from now on: material is held until its next. May be
+ * called by any thread. */
+void worker_set_material(struct worker *worker, struct material *material);
+
 /* Ask it to stop: no new connections; what is in flight is settled until the grace period of the
  * configuration is over. May be called by any thread, and again. */
 void worker_stop(struct worker *worker);
+
+/* Its thread has nothing more to do. main's loop is woken when that comes true. */
+bool worker_ended(const struct worker *worker);
 
 /* Wait for its thread to end. */
 void worker_join(struct worker *worker);

@@ -3,12 +3,15 @@
 
 #include "base/budget.h"
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/metrics.h"
+#include "config/config.h"
 #include "flow/context.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
+#define GATEWAY_SEEN_US        (30U * 1000U * 1000U)
 #define METRICS_PAGE_BYTES_MAX (1024U * 1024U)
 
 struct admin {
@@ -17,29 +20,47 @@ struct admin {
     struct server_handler handler;
 };
 
+/* A gauge of the process as a whole. */
+struct admin_gauge {
+    const char *name;
+    const char *help;
+    double value;
+};
+
 static int print_metrics(const struct admin *admin, struct buf *page)
 {
     const struct admin_shared *shared = admin->shared;
     const struct budget *budget = admin->context->budget;
+    const struct admin_gauge gauges[] = {
+        {"agent_proxy_memory_budget_bytes", "Bytes that may be held for requests at once.",
+         (double)budget->limit},
+        {"agent_proxy_memory_budget_used_bytes", "Bytes that are held for requests now.",
+         (double)budget_used(budget)},
+        {"agent_proxy_memory_ceiling_bytes",
+         "Resident memory that the settings allow at most, as computed at start.",
+         (double)shared->memory_ceiling_bytes},
+        {"agent_proxy_container_memory_limit_bytes",
+         "Memory limit of the container as seen at start; 0 is none.",
+         (double)shared->memory_limit_bytes},
+        {"agent_proxy_container_cpu_quota_cores",
+         "CPU quota of the container as seen at start; 0 is none.",
+         (double)shared->cpu_quota_millis / 1000},
+        {"agent_proxy_workers", "Worker threads of the program.", (double)shared->workers},
+        {"agent_proxy_config_last_reload_successful",
+         "Whether certificates and credentials could be read, the last time it was tried.",
+         atomic_load(&shared->reload_successful) ? 1 : 0},
+        {"agent_proxy_config_last_reload_success_timestamp_seconds",
+         "When certificates and credentials were last read with success.",
+         (double)atomic_load(&shared->reload_time_s)},
+    };
     int status = metrics_print(shared->metrics, shared->workers, page);
-    if (status == 0) {
-        status = metrics_print_gauge(page, "agent_proxy_memory_budget_bytes", "",
-                                     "Bytes that may be held for requests at once.",
-                                     (double)budget->limit);
-    }
-    if (status == 0) {
-        status = metrics_print_gauge(page, "agent_proxy_memory_budget_used_bytes", "",
-                                     "Bytes that are held for requests now.",
-                                     (double)budget_used(budget));
-    }
-    if (status == 0) {
-        status = metrics_print_gauge(page, "agent_proxy_workers", "",
-                                     "Worker threads of the program.", (double)shared->workers);
+    for (size_t i = 0; status == 0 && i < sizeof(gauges) / sizeof(gauges[0]); i++) {
+        status = metrics_print_gauge(page, gauges[i].name, "", gauges[i].help, gauges[i].value);
     }
     if (status == 0) {
         char labels[160];
-        snprintf(labels, sizeof(labels), "version=\"%s\",revision=\"%s\"", shared->version,
-                 shared->revision);
+        (void)snprintf(labels, sizeof(labels), "version=\"%s\",revision=\"%s\"", shared->version,
+                       shared->revision);
         status = metrics_print_gauge(page, "agent_proxy_build_info", labels,
                                      "Always 1; the labels tell what was built.", 1);
     }
@@ -62,6 +83,12 @@ static void reply_with_metrics(const struct admin *admin, struct exchange *excha
     buf_deinit(&page);
 }
 
+static bool gateway_was_seen(const struct admin_shared *shared)
+{
+    uint64_t seen_us = atomic_load(&shared->gateway_seen_us);
+    return seen_us != 0 && clock_now_us() - seen_us < GATEWAY_SEEN_US;
+}
+
 static void reply_with_readiness(const struct admin *admin, struct exchange *exchange)
 {
     const struct admin_shared *shared = admin->shared;
@@ -69,6 +96,8 @@ static void reply_with_readiness(const struct admin *admin, struct exchange *exc
         exchange_reply_text(exchange, 503, NULL, "stopping");
     } else if (atomic_load(&shared->listening) < shared->workers) {
         exchange_reply_text(exchange, 503, NULL, "starting");
+    } else if (admin->context->config->ready_gateway && !gateway_was_seen(shared)) {
+        exchange_reply_text(exchange, 503, NULL, "no answer of the gateway for 30 s");
     } else {
         exchange_reply_text(exchange, 200, NULL, "ready");
     }

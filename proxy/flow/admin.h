@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct admin;
 struct flow_context;
@@ -21,6 +22,12 @@ struct admin_shared {
     size_t workers;
     _Atomic size_t listening; /* workers whose listener is open */
     atomic_bool stopping;
+    atomic_bool reload_successful;  /* the last time that certificates and credentials were read */
+    _Atomic uint64_t reload_time_s; /* [s] Unix time of the last success */
+    _Atomic uint64_t gateway_seen_us; /* monotonic, of its last answer; 0: never */
+    uint64_t cpu_quota_millis;        /* of the container; 0: none */
+    uint64_t memory_limit_bytes;      /* of the container; 0: none */
+    uint64_t memory_ceiling_bytes;    /* computed */
 };
 
 /* Errors: NULL without memory. */

@@ -14,6 +14,7 @@
 #include "io/upstream.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
 
@@ -316,6 +317,10 @@ static void on_outcome(void *arg, const struct outcome *outcome)
     struct batcher *batcher = batch->owner;
     struct metrics *metrics = batcher->context->metrics;
     count_outcome(batcher, outcome);
+    if (outcome->kind == OUTCOME_ANSWERED) {
+        atomic_store_explicit(batcher->context->gateway_seen_us, clock_now_us(),
+                              memory_order_relaxed);
+    }
     metrics_observe(metrics, METRIC_GATEWAY_SECONDS, clock_now_us() - batch->sent_us);
     switch (verdict_of(outcome, batch->end - batch->first)) {
     case VERDICT_ACCEPTED:

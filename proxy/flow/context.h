@@ -2,6 +2,8 @@
 #ifndef AGENT_PROXY_FLOW_CONTEXT_H
 #define AGENT_PROXY_FLOW_CONTEXT_H
 
+#include <stdint.h>
+
 struct budget;
 struct config;
 struct log;
@@ -12,7 +14,8 @@ struct flow_context {
     const struct config *config;
     const struct log *log;
     struct budget *budget;
-    struct metrics *metrics; /* the worker's own */
+    struct metrics *metrics;           /* the worker's own */
+    _Atomic uint64_t *gateway_seen_us; /* when the gateway last answered, on any worker */
 };
 
 #endif

@@ -28,6 +28,7 @@ struct stage {
     struct budget budget;
     struct metrics metrics;
     struct flow_context context;
+    _Atomic uint64_t gateway_seen_us;
     struct upstream upstream;
     struct batcher *batcher;
 };
@@ -52,7 +53,8 @@ static inline void stage_open(struct stage *stage)
     stage->context = (struct flow_context){.config = &stage->config,
                                            .log = &quiet,
                                            .budget = &stage->budget,
-                                           .metrics = &stage->metrics};
+                                           .metrics = &stage->metrics,
+                                           .gateway_seen_us = &stage->gateway_seen_us};
     stage->batcher = batcher_new(&stage->context, &stage->upstream);
     assert_non_null(stage->batcher);
 }

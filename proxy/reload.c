@@ -1,0 +1,155 @@
+/* Certificates, keys, passwords and tokens change while the program runs. Owns the watch of their
+ * files and the material in use. */
+#include "reload.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "config/material.h"
+#include "io/file_watch.h"
+#include "io/loop.h"
+#include "worker.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <time.h>
+
+#define SETTLE_US  (100U * 1000U)        /* several files of one change come one after the other */
+#define RECHECK_US (30U * 1000U * 1000U) /* where a file system tells nothing */
+
+struct reload {
+    const struct config *config;
+    const struct log *log;
+    struct material *material;
+    struct worker *const *workers;
+    size_t worker_count;
+    struct admin_shared *shared;
+    struct loop *loop;
+    struct file_watch *files;
+    struct loop_watch watch;
+    const char *reason; /* a signal's; NULL: files or the clock */
+    uint64_t due_us;
+};
+
+static void on_files(struct loop_watch *watch, uint32_t events)
+{
+    (void)events;
+    struct reload *reload = (struct reload *)((char *)watch - offsetof(struct reload, watch));
+    if (file_watch_drain(reload->files)) {
+        reload->due_us = clock_now_us() + SETTLE_US;
+    }
+}
+
+static void watch_files(struct reload *reload)
+{
+    for (size_t i = 0; i < reload->material->file_count; i++) {
+        int status = file_watch_add(reload->files, reload->material->files[i].path);
+        if (status != 0) {
+            log_warn(reload->log, "cannot watch a file for changes, will look now and then",
+                     log_str("file", reload->material->files[i].path),
+                     log_str("error", strerror(-status)));
+        }
+    }
+}
+
+static void note(struct reload *reload, bool successful)
+{
+    atomic_store(&reload->shared->reload_successful, successful);
+    if (successful) {
+        atomic_store(&reload->shared->reload_time_s, (uint64_t)time(NULL));
+    }
+}
+
+struct reload *reload_new(const struct config *config, const struct log *log,
+                          struct material *material, struct worker *const *workers,
+                          size_t worker_count, struct admin_shared *shared, struct loop *loop)
+{
+    struct reload *reload = calloc(1, sizeof(*reload));
+    if (reload == NULL) {
+        return NULL;
+    }
+    *reload = (struct reload){.config = config,
+                              .log = log,
+                              .material = material_hold(material),
+                              .workers = workers,
+                              .worker_count = worker_count,
+                              .shared = shared,
+                              .loop = loop,
+                              .files = file_watch_new(),
+                              .watch = {.on_ready = on_files},
+                              .due_us = LOOP_NEVER};
+    if (reload->files == NULL ||
+        loop_set(loop, file_watch_fd(reload->files), EPOLLIN, &reload->watch) != 0) {
+        reload_free(reload);
+        return NULL;
+    }
+    watch_files(reload);
+    note(reload, true);
+    if (material->file_count > 0) {
+        reload->due_us = clock_now_us() + RECHECK_US;
+    }
+    return reload;
+}
+
+void reload_free(struct reload *reload)
+{
+    if (reload == NULL) {
+        return;
+    }
+    if (reload->files != NULL) {
+        loop_clear(reload->loop, file_watch_fd(reload->files));
+    }
+    file_watch_free(reload->files);
+    material_release(reload->material);
+    free(reload);
+}
+
+void reload_ask(struct reload *reload, const char *reason)
+{
+    reload->reason = reason;
+    reload->due_us = 0;
+}
+
+static void swap(struct reload *reload, struct material *material)
+{
+    for (size_t i = 0; i < reload->worker_count; i++) {
+        worker_set_material(reload->workers[i], material);
+    }
+    material_release(reload->material);
+    reload->material = material;
+    watch_files(reload);
+    log_info(reload->log, "certificates and credentials were read again",
+             log_str("reason", reload->reason != NULL ? reload->reason : "a file changed"),
+             log_u64("files", material->file_count));
+}
+
+void reload_tick(struct reload *reload)
+{
+    if (clock_now_us() < reload->due_us) {
+        return;
+    }
+    char error[MATERIAL_ERROR_BYTES];
+    struct material *material = material_load(reload->config, error);
+    if (material == NULL) {
+        log_error(reload->log, "reload failed, what was in use stays in use",
+                  log_str("error", error));
+        note(reload, false);
+    } else if (material->fingerprint == reload->material->fingerprint) {
+        if (reload->reason != NULL) {
+            log_info(reload->log, "nothing has changed", log_str("reason", reload->reason));
+        }
+        material_release(material);
+        note(reload, true);
+    } else {
+        swap(reload, material);
+        note(reload, true);
+    }
+    reload->reason = NULL;
+    reload->due_us = clock_now_us() + RECHECK_US;
+}
+
+uint64_t reload_deadline_us(const struct reload *reload)
+{
+    return reload->due_us;
+}
