@@ -121,7 +121,7 @@ def latencies(report):
 def closed_loop(peer, scenario, options):
     """As much as the peer carries."""
     with Bed(peer, scenario, options) as bed:
-        seconds = options.seconds / 2 if peer.acknowledges_early else options.seconds
+        seconds = options.seconds * scenario.share / (2 if peer.acknowledges_early else 1)
         sent = bed.load(WARM_UP_SECONDS, measured=False)["samples_sent"]
         bed.drain(sent)
         posts, cpu, began = bed.sink.stats()["posts"], bed.cpu_ns(), time.monotonic()

@@ -18,6 +18,7 @@ class Scenario:
     sink: tuple = ()  # further options of the sink
     peers: tuple = ()  # who is measured; (): all
     proxy_flags: tuple = ()  # of agent-proxy, where its defaults are meant to refuse such a load
+    share: float = 1  # of --seconds
 
     def load(self):
         """Options of the load generator."""
@@ -52,10 +53,14 @@ CLOSED = {
     "50ms-away": [Scenario("50ms-away", 2000, 8, ("--delay-ms=50",), FAST)],
     "workers": [Scenario("workers", 2000, 8, peers=("agent-proxy", "agent-proxy-2w"))],
     "connections": [
-        Scenario(f"connections-{count}", 500, count, peers=CURVE, proxy_flags=MANY)
+        Scenario(
+            f"connections-{count}", 500, count, peers=CURVE, proxy_flags=MANY, share=0.5
+        )
         for count in CONNECTIONS
     ],
-    "sizes": [Scenario(f"sizes-{series}", series, 16, peers=CURVE) for series in SIZES],
+    "sizes": [
+        Scenario(f"sizes-{series}", series, 16, peers=CURVE, share=0.5) for series in SIZES
+    ],
 }
 
 LATENCY_PEERS = ("direct", "nginx", "haproxy", "floor", "agent-proxy")
