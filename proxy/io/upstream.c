@@ -213,10 +213,17 @@ static void note_outcome(struct upstream_call *call, CURLcode code)
     if (outcome->kind == OUTCOME_ANSWERED && status <= 0) {
         outcome->kind = OUTCOME_BROKEN;
     }
+    const char *flaw =
+        outcome->kind == OUTCOME_ANSWERED && call->is_write ? call_write_flaw(call, status) : NULL;
+    if (flaw != NULL) {
+        outcome->kind = OUTCOME_BROKEN;
+    }
     outcome->status = outcome->kind == OUTCOME_ANSWERED ? (unsigned)status : 0;
     outcome->detail[0] = '\0';
     if (outcome->kind != OUTCOME_ANSWERED) {
-        const char *text = call->error[0] != '\0' ? call->error : curl_easy_strerror(code);
+        const char *text = flaw != NULL             ? flaw
+                           : call->error[0] != '\0' ? call->error
+                                                    : curl_easy_strerror(code);
         size_t bytes = strnlen(text, sizeof(outcome->detail) - 1);
         memcpy(outcome->detail, text, bytes);
         outcome->detail[bytes] = '\0';

@@ -29,7 +29,9 @@ struct upstream_call {
     size_t count;
     size_t piece;        /* being sent */
     size_t piece_offset; /* [bytes] of it that were sent */
-    size_t answer_bytes;
+    uint64_t request_bytes;
+    bool head_whole;     /* of the last answer, interim ones too */
+    size_t answer_bytes; /* its heads among them */
     /* a read */
     struct upstream_read read;
     unsigned status; /* of the head that is coming in; 0 once it is whole */
@@ -88,5 +90,9 @@ bool call_set_up_identity(struct upstream_call *call, const char *url);
 
 bool call_set_up_write(struct upstream_call *call);
 bool call_set_up_read(struct upstream_call *call);
+
+/* Why the answer to a write counts for nothing although curl says that it is whole; NULL when it
+ * counts. */
+const char *call_write_flaw(const struct upstream_call *call, long status);
 
 #endif

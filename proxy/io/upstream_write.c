@@ -45,15 +45,45 @@ static int on_body_rewind(void *arg, curl_off_t offset, int origin)
     return CURL_SEEKFUNC_OK;
 }
 
+static bool is_status_line(const char *line, size_t bytes)
+{
+    return bytes >= 5 && memcmp(line, "HTTP/", 5) == 0;
+}
+
+/* Counted together with the body: curl keeps each line, those of trailers without a bound. */
 static size_t on_write_header(char *line, size_t size, size_t count, void *arg)
 {
     struct upstream_call *call = arg;
+    size_t bytes = size * count;
     struct text name;
     struct text value;
-    if (call_split_line(line, size * count, &name, &value) && text_is(name, "retry-after")) {
+    if (is_status_line(line, bytes)) {
+        call->head_whole = false;
+        if (bytes < 7 || memcmp(line, "HTTP/1.", 7) != 0) {
+            return 0; /* we asked for nothing else, curl takes it */
+        }
+    } else if (line[0] == '\r' || line[0] == '\n') {
+        call->head_whole = true;
+    } else if (call_split_line(line, bytes, &name, &value) && text_is(name, "retry-after")) {
         call->outcome.retry_after_s = verdict_parse_retry_after(value.start, value.bytes);
     }
-    return size * count;
+    call->answer_bytes += bytes;
+    return call->answer_bytes <= ANSWER_BYTES_MAX ? bytes : 0;
+}
+
+/* curl takes a head that the end of the connection cut short for a whole one. And where an early
+ * answer comes with the end of the connection, it sends no more of the body and is content. */
+const char *call_write_flaw(const struct upstream_call *call, long status)
+{
+    curl_off_t sent_bytes = 0;
+    (void)curl_easy_getinfo(call->easy, CURLINFO_SIZE_UPLOAD_T, &sent_bytes);
+    if (!call->head_whole) {
+        return "the answer ends within its head";
+    }
+    if (status / 100 == 2 && (sent_bytes < 0 || (uint64_t)sent_bytes < call->request_bytes)) {
+        return "accepted before the body was sent";
+    }
+    return NULL;
 }
 
 static size_t on_write_answer(char *data, size_t size, size_t count, void *arg)
@@ -109,6 +139,8 @@ int upstream_write(struct upstream *upstream, const struct upstream_piece *piece
     call->count = count;
     call->piece = 0;
     call->piece_offset = 0;
+    call->request_bytes = bytes;
+    call->head_whole = false;
     if (curl_easy_setopt(call->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)bytes) != CURLE_OK ||
         call_start(call, on_done, arg) != 0) {
         call_put(call);

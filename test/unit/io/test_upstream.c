@@ -376,6 +376,11 @@ static void test_an_answer_cut_short_is_broken(void **state)
     static const char *const answers[] = {
         "",
         "H",
+        "HTTP/1.1 200 OK",
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Le",
+        "HTTP/2 200\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal",
@@ -469,6 +474,35 @@ static void test_an_answer_before_the_body_is_whole(void **state)
 }
 
 /* -- Connections ------------------------------------------------------------------------------ */
+
+/* It cannot have stored what it was not sent. curl stops sending where the answer ends the
+ * connection, and finds nothing wrong with that. */
+static void test_a_2xx_before_the_body_is_whole_is_none(void **state)
+{
+    (void)state;
+    static const char *const answers[] = {
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n",
+    };
+    struct bytes body = {0};
+    for (size_t i = 0; i < 8 * 1000 * 1000; i++) {
+        put_byte(&body, (unsigned)(i & 0xff));
+    }
+    const struct upstream_piece piece = {.data = body.data, .bytes = body.size};
+    for (size_t i = 0; i < COUNT(answers); i++) {
+        struct stage stage;
+        struct post post;
+        stage_open(&stage);
+        stage.deaf = true;
+        post_pieces(&stage, &post, &piece, 1);
+        receive_start(&stage, 1000);
+        gateway_say(&stage, &stage.peers[0], answers[i]);
+        await_done(&stage, &post, OUTCOME_BROKEN);
+        stage_close(&stage);
+    }
+    bytes_free(&body);
+}
 
 static void test_one_connection_serves_many_writes(void **state)
 {
@@ -839,6 +873,7 @@ int main(void)
         cmocka_unit_test(test_an_answer_cut_short_is_broken),
         cmocka_unit_test(test_a_gateway_gone_amid_the_body),
         cmocka_unit_test(test_an_answer_before_the_body_is_whole),
+        cmocka_unit_test(test_a_2xx_before_the_body_is_whole_is_none),
         cmocka_unit_test(test_one_connection_serves_many_writes),
         cmocka_unit_test(test_writes_at_once),
         cmocka_unit_test(test_few_connections_are_kept),
