@@ -17,9 +17,10 @@ set datafile missing '-'
 
 
 def matrix(folder, name, head, rows):
-    """A data file: the first row and the first column are names."""
+    """A data file: names in the first row, a name or a number in the first column."""
     lines = ["\t".join(f'"{column}"' for column in head)]
-    lines += ["\t".join((f'"{row[0]}"', *row[1:])) for row in rows]
+    for first, *figures in rows:
+        lines.append("\t".join((f'"{first}"' if isinstance(first, str) else str(first), *figures)))
     (folder / f"{name}.dat").write_text("\n".join(lines) + "\n")
 
 

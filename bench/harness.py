@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 
@@ -22,6 +23,11 @@ STOP_SECONDS = 10
 
 class BenchError(Exception):
     """What the user has to know, in one line."""
+
+
+def end_children_on_term():
+    """Let SIGTERM unwind, so that every context manager ends what it has started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def free_port():
