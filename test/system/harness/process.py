@@ -1,11 +1,16 @@
 """A child process whose output is collected line by line and which is ended by its own pid."""
 
+import os
 import re
+import shlex
 import signal
 import subprocess
 import threading
 
 from .waiting import PATIENCE_S
+
+# Put before the program under test: SYSTEM_WRAPPER="valgrind -q --error-exitcode=99".
+WRAPPER = shlex.split(os.environ.get("SYSTEM_WRAPPER", ""))
 
 # Words by which a sanitizer begins its report.
 _SANITIZER = re.compile(r"(Address|Leak|Thread|Memory|UndefinedBehavior)Sanitizer|runtime error:")

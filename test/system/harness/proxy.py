@@ -6,7 +6,7 @@ import signal
 from . import prometheus_text
 from .client import Client
 from .ports import Port
-from .process import Process
+from .process import WRAPPER, Process
 from .waiting import PATIENCE_S, until
 
 _ROOT = os.path.normpath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
@@ -16,14 +16,16 @@ TENANT = "member-1"
 
 
 class Proxy(Process):
-    """agent-proxy in front of a gateway, ready when the constructor returns."""
+    """agent-proxy in front of a gateway, ready when the constructor returns. wrapper: a command
+    that becomes the proxy, as prlimit does."""
 
-    def __init__(self, gateway_url, *flags, tenant=TENANT, port=None):
+    def __init__(self, gateway_url, *flags, tenant=TENANT, port=None, wrapper=()):
         self._own_port = None if port else Port()
         self.address = ("127.0.0.1", (port or self._own_port).number)
         # One worker, so that whatever waits does so in one queue; a later flag says otherwise.
-        super().__init__([BINARY, f"--gateway.address={gateway_url}", f"--tenant={tenant}",
-                          "--http-address=%s:%d" % self.address, "--workers=1", *flags])
+        super().__init__([*wrapper, *WRAPPER, BINARY, f"--gateway.address={gateway_url}",
+                          f"--tenant={tenant}", "--http-address=%s:%d" % self.address,
+                          "--workers=1", *flags])
         until(self._ready_or_ended, "the proxy is ready")
         assert self.running(), f"ended at start:\n{self.log}"
 
