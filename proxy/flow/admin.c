@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define GATEWAY_SEEN_US        (30U * 1000U * 1000U)
 #define METRICS_PAGE_BYTES_MAX (1024U * 1024U)
@@ -122,37 +123,53 @@ static void on_complete(void *owner, struct exchange *exchange)
     }
 }
 
+struct refusal {
+    enum metric_counter counter;
+    unsigned status;
+    const char *type; /* Prometheus' errorType */
+};
+
+/* Clients of Prometheus' HTTP API expect its form of an error; senders of remote write, a line. */
+static void reply_with_refusal(struct exchange *exchange, const struct refusal *refusal,
+                               const struct server_header *headers, const char *reason)
+{
+    static const char API[] = "/api/v1/";
+    char body[512];
+    if (strncmp(exchange_target(exchange), API, sizeof(API) - 1) != 0 ||
+        exchange_route(exchange)->id == ROUTE_WRITE) {
+        exchange_reply_text(exchange, refusal->status, headers, reason);
+        return;
+    }
+    int bytes = snprintf(body, sizeof(body),
+                         "{\"status\":\"error\",\"errorType\":\"%s\",\"error\":\"%s\"}\n",
+                         refusal->type, reason);
+    exchange_reply(exchange, &(struct server_reply){.status = refusal->status,
+                                                    .content_type = "application/json",
+                                                    .headers = headers,
+                                                    .body = body,
+                                                    .body_bytes = (size_t)bytes});
+}
+
 void admin_on_refused(void *owner, struct exchange *exchange, enum server_refusal refusal,
                       const char *reason)
 {
+    static const struct refusal refusals[] = {
+        [SERVER_REFUSAL_HTTP] = {METRIC_REJECTED_HTTP, 400, "bad_data"},
+        [SERVER_REFUSAL_BAD_PATH] = {METRIC_REJECTED_PATH, 400, "bad_data"},
+        [SERVER_REFUSAL_NOT_FOUND] = {METRIC_REJECTED_PATH, 404, "not_found"},
+        [SERVER_REFUSAL_METHOD] = {METRIC_REJECTED_METHOD, 405, "bad_data"},
+        [SERVER_REFUSAL_CONNECTIONS] = {METRIC_REJECTED_CONNECTIONS, 503, "unavailable"},
+    };
     const struct admin *admin = owner;
-    struct metrics *metrics = admin->context->metrics;
-    switch (refusal) {
-    case SERVER_REFUSAL_METHOD: {
-        const struct server_header headers[] = {{"Allow", exchange_route(exchange)->allow},
-                                                {NULL, NULL}};
-        metrics_add(metrics, METRIC_REJECTED_METHOD, 1);
-        exchange_reply_text(exchange, 405, headers, reason);
-        break;
+    const struct server_header allow[] = {{"Allow", exchange_route(exchange)->allow}, {NULL, NULL}};
+    const struct server_header later[] = {{"Retry-After", "5"}, {NULL, NULL}};
+    const struct server_header *headers = refusal == SERVER_REFUSAL_METHOD        ? allow
+                                          : refusal == SERVER_REFUSAL_CONNECTIONS ? later
+                                                                                  : NULL;
+    if (refusal != SERVER_REFUSAL_CONNECTIONS) { /* those were counted as they came */
+        metrics_add(admin->context->metrics, refusals[refusal].counter, 1);
     }
-    case SERVER_REFUSAL_CONNECTIONS: {
-        const struct server_header headers[] = {{"Retry-After", "5"}, {NULL, NULL}};
-        exchange_reply_text(exchange, 503, headers, reason); /* counted as the connection came */
-        break;
-    }
-    case SERVER_REFUSAL_NOT_FOUND:
-        metrics_add(metrics, METRIC_REJECTED_PATH, 1);
-        exchange_reply_text(exchange, 404, NULL, reason);
-        break;
-    case SERVER_REFUSAL_BAD_PATH:
-        metrics_add(metrics, METRIC_REJECTED_PATH, 1);
-        exchange_reply_text(exchange, 400, NULL, reason);
-        break;
-    case SERVER_REFUSAL_HTTP:
-        metrics_add(metrics, METRIC_REJECTED_HTTP, 1);
-        exchange_reply_text(exchange, 400, NULL, reason);
-        break;
-    }
+    reply_with_refusal(exchange, &refusals[refusal], headers, reason);
 }
 
 struct admin *admin_new(const struct flow_context *context, const struct admin_shared *shared)

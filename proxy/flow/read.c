@@ -149,15 +149,16 @@ static void on_header(void *arg, const char *name, size_t name_bytes, const char
     struct read *read = arg;
     struct buf *head = &read->head;
     size_t start = head->size;
-    if (read->header_count >= HEADERS_MAX) {
+    if (read->unfit) {
         return;
     }
-    if (buf_append(head, name, name_bytes) == 0 && buf_append(head, "", 1) == 0 &&
-        buf_append(head, value, value_bytes) == 0 && buf_append(head, "", 1) == 0) {
+    if (read->header_count < HEADERS_MAX && buf_append(head, name, name_bytes) == 0 &&
+        buf_append(head, "", 1) == 0 && buf_append(head, value, value_bytes) == 0 &&
+        buf_append(head, "", 1) == 0) {
         read->header_count++;
     } else {
-        head->size = start; /* too much: the rest of the head is passed over */
-        read->header_count = HEADERS_MAX;
+        head->size = start;
+        read->unfit = true; /* a head that is only half passed on would say something else */
     }
 }
 
@@ -180,7 +181,9 @@ static bool on_data(void *arg, const uint8_t *data, size_t bytes)
         read->window_taken = 0;
     }
     read->gateway->on_news(read);
-    read->paused = buf_append(window, data, bytes) != 0;
+    int status = buf_append(window, data, bytes);
+    read->unfit = read->unfit || status == -ENOMEM;
+    read->paused = status != 0;
     return !read->paused;
 }
 

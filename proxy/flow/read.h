@@ -44,11 +44,12 @@ struct read {
     struct read *prev, *next;   /* in it */
     struct read *next_dirty;
     enum read_state state;
-    bool holds_slot;          /* counts as one at the gateway */
-    bool dirty;               /* the gateway said something that the client has not been told */
-    bool has_head;            /* status and headers of the answer are whole */
-    bool ended;               /* the gateway is done; outcome says how */
-    bool paused;              /* the window was full */
+    bool holds_slot; /* counts as one at the gateway */
+    bool dirty;      /* the gateway said something that the client has not been told */
+    bool has_head;   /* status and headers of the answer are whole */
+    bool ended;      /* the gateway is done; outcome says how */
+    bool paused;     /* the window was full */
+    bool unfit;      /* the answer cannot be passed on: no memory, or a head beyond all bounds */
     enum route_method method; /* towards the gateway */
     struct buf body;          /* of the request */
     struct buf target;        /* with its NUL */

@@ -319,6 +319,18 @@ static void on_news(struct read *read)
     }
 }
 
+static void give_up(struct reads *reads, struct read *read)
+{
+    if (read->state == READ_ASKED) {
+        fail(reads, read, 502, "unavailable",
+             "the gateway's answer has too many headers, or finds no memory");
+        return;
+    }
+    list_remove(read);
+    drop_call(reads, read);
+    exchange_abort(read->exchange);
+}
+
 static void begin_reply(struct reads *reads, struct read *read)
 {
     /* One that ends in mid-head is whole in the eyes of the HTTP library. */
@@ -338,6 +350,7 @@ static void begin_reply(struct reads *reads, struct read *read)
     count_answer(reads, read, read->status);
     read_reply(read);
     if (read->state == READ_ANSWERED) {
+        list_remove(read); /* the server has all of it, and its own limit of time */
         metrics_add(reads->context->metrics, METRIC_READ_BYTES, read->window.size);
     }
 }
@@ -348,7 +361,9 @@ static void hand_on(struct reads *reads, struct read *read)
     if (read->ended) {
         release_slot(reads, read);
     }
-    if (read->state == READ_ASKED) {
+    if (read->unfit) {
+        give_up(reads, read);
+    } else if (read->state == READ_ASKED) {
         begin_reply(reads, read);
     } else if (read->state == READ_STREAMING) {
         exchange_stream_ready(read->exchange);

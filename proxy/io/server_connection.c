@@ -256,6 +256,9 @@ void connection_on_change(void *cls, struct MHD_Connection *mhd, void **context,
         metrics_gauge_add(metrics, METRIC_CONNECTIONS, 1);
         return;
     }
+    if (connection->end_watched) {
+        loop_clear(server->loop, connection->fd);
+    }
     detach(connection);
     connection->daemon->connections--;
     if (server->handshaking == connection) {

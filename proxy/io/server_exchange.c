@@ -64,21 +64,14 @@ static struct MHD_Response *response_of(const struct exchange *exchange,
     return with_headers(exchange, response, reply->content_type, reply->headers);
 }
 
-static struct exchange *exchange_of_watch(struct loop_watch *watch)
-{
-    return (struct exchange *)((char *)watch - offsetof(struct exchange, client_watch));
-}
-
 static void resume(struct exchange *exchange)
 {
     if (!exchange->suspended) {
         return;
     }
     exchange->suspended = false;
+    exchange->connection->waiting = NULL;
     connection_enter(exchange->connection, CONNECTION_REPLYING);
-    if (exchange->handler != NULL && exchange->handler->watch_client) {
-        loop_clear(exchange->server->loop, exchange->connection->fd);
-    }
     MHD_resume_connection(exchange->mhd);
     exchange->server->ready = true;
 }
@@ -86,22 +79,37 @@ static void resume(struct exchange *exchange)
 static void on_client_gone(struct loop_watch *watch, uint32_t events)
 {
     (void)events;
-    struct exchange *exchange = exchange_of_watch(watch);
-    exchange->gone = true;
-    resume(exchange);
+    struct connection *connection =
+        (struct connection *)((char *)watch - offsetof(struct connection, end_watch));
+    connection->ended = true;
+    if (connection->waiting != NULL) {
+        exchange_give_up(connection->waiting);
+    }
 }
 
 /* libmicrohttpd does not see a suspended connection's end, so where it matters we do. */
+static void watch_client(struct exchange *exchange)
+{
+    struct connection *connection = exchange->connection;
+    connection->waiting = exchange;
+    if (!connection->end_watched) {
+        connection->end_watch.on_ready = on_client_gone;
+        /* An end that goes unseen shows when the reply is written. */
+        connection->end_watched = loop_set(exchange->server->loop, connection->fd,
+                                           EPOLLRDHUP | EPOLLET, &connection->end_watch) == 0;
+    }
+    if (connection->ended) {
+        exchange_give_up(exchange);
+    }
+}
+
 static void suspend(struct exchange *exchange)
 {
     exchange->suspended = true;
     connection_enter(exchange->connection, CONNECTION_WAITING);
     MHD_suspend_connection(exchange->mhd);
     if (exchange->handler != NULL && exchange->handler->watch_client) {
-        exchange->client_watch.on_ready = on_client_gone;
-        /* An end that goes unseen shows when the reply is written. */
-        (void)!loop_set(exchange->server->loop, exchange->connection->fd, EPOLLRDHUP,
-                        &exchange->client_watch);
+        watch_client(exchange);
     }
 }
 
@@ -166,6 +174,11 @@ void exchange_stream(struct exchange *exchange, unsigned status,
     struct MHD_Response *response = MHD_create_response_from_callback(
         body_bytes == SERVER_BODY_UNKNOWN ? MHD_SIZE_UNKNOWN : body_bytes, STREAM_BLOCK_BYTES,
         on_stream_wanted, exchange, NULL);
+    if (response != NULL && exchange->method == ROUTE_METHOD_HEAD &&
+        body_bytes == SERVER_BODY_UNKNOWN) {
+        /* Else libmicrohttpd writes the end of a chunked body that a HEAD has not. */
+        (void)MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
+    }
     give_reply(exchange, status, with_headers(exchange, response, NULL, headers));
 }
 

@@ -51,6 +51,11 @@ struct connection {
     uint64_t idle_bytes;      /* received, when it became idle */
     uint64_t marked_until_us; /* see exchange_mark_sender() */
     struct in6_addr address;  /* of the peer; IPv4 mapped */
+    struct loop_watch
+        end_watch; /* of the peer's end; set once, since it costs no event until then */
+    bool end_watched;
+    bool ended;
+    struct exchange *waiting; /* the exchange that is suspended, to be told of the end */
 };
 
 struct connection_list {
@@ -77,8 +82,7 @@ struct exchange {
     bool expects_continue; /* the client waits for our word before it sends the body */
     bool suspended;        /* libmicrohttpd does not look at the connection */
     bool gone;             /* so is the client */
-    struct loop_watch client_watch;
-    uint64_t body_bytes; /* declared */
+    uint64_t body_bytes;   /* declared */
     uint64_t drained_bytes;
     uint64_t started_us;
     struct MHD_Response *reply; /* given, not yet queued */
