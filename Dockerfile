@@ -11,6 +11,7 @@ FROM debian:12-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
         ca-certificates libcurl4 libgnutls30 libjemalloc2 libmicrohttpd12 libsnappy1v5 \
+        libyaml-0-2 \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /src/build/release/agent-proxy /usr/bin/agent-proxy
 USER 65534:65534

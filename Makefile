@@ -38,9 +38,10 @@ LDFLAGS_asan := -fsanitize=address,undefined
 LDFLAGS_tsan := -fsanitize=thread
 LDFLAGS  += $(LDFLAGS_$(BUILD))
 
+LIBS_config := -lyaml -lgnutls
 LIBS_wire := -lsnappy
 LIBS_io   := -lmicrohttpd -lgnutls -lcurl
-LIBS      := $(LIBS_wire) $(LIBS_io)
+LIBS      := $(LIBS_config) $(LIBS_wire) $(LIBS_io)
 ifneq (,$(filter release debug,$(BUILD)))
 LIBS      += -ljemalloc
 endif

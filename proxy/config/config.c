@@ -1,6 +1,7 @@
 /* Reads the settings from their sources and prints the help. */
 #include "config/config.h"
 
+#include "base/alloc.h"
 #include "config/help.h"
 #include "config/settings.h"
 
@@ -26,6 +27,10 @@ static int config_read(int argc, char *const *argv, struct config_command *comma
     int result = flags_set_defaults(&SETTINGS, command, error);
     assert(result == 0);
     result = flags_set_arguments(&SETTINGS, argc - first, argv + first, command, given, error);
+    command->config.sources = alloc_zero(SETTINGS.count, sizeof(*command->config.sources));
+    for (size_t i = 0; i < SETTINGS.count; i++) {
+        command->config.sources[i].origin = given[i] ? CONFIG_ORIGIN_FLAG : CONFIG_ORIGIN_DEFAULT;
+    }
     if (result < 0 || command->help || command->version || command->config.probe != NULL) {
         return result;
     }
@@ -58,6 +63,14 @@ void config_deinit(struct config *config)
     struct config_command command = {.config = *config};
     settings_deinit(&command);
     *config = (struct config){0};
+}
+
+bool config_is_given(const struct config *config, const char *name)
+{
+    const struct flag *flag = flags_find(&SETTINGS, name, strlen(name));
+    assert(flag != NULL);
+    return config->sources != NULL &&
+           config->sources[flag - SETTINGS.flags].origin != CONFIG_ORIGIN_DEFAULT;
 }
 
 /* Write all of the bytes; what cannot be written is lost. */

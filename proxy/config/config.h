@@ -19,6 +19,19 @@ struct config_url {
     bool https;
 };
 
+/* Where a value comes from, the weakest first. */
+enum config_origin {
+    CONFIG_ORIGIN_DEFAULT,
+    CONFIG_ORIGIN_FILE,
+    CONFIG_ORIGIN_ENVIRONMENT,
+    CONFIG_ORIGIN_FLAG
+};
+
+struct config_source {
+    enum config_origin origin;
+    unsigned line; /* CONFIG_ORIGIN_FILE: in --config.file, from 1 */
+};
+
 /* Owner: main; freed after the last worker has ended. Strings are its own. */
 struct config {
     struct config_url gateway_address;
@@ -68,7 +81,8 @@ struct config {
     uint64_t limits_decoded_bytes;
     uint64_t limits_connections;             /* open at once, of each worker */
     uint64_t limits_connections_per_address; /* of them from one address */
-    uint64_t limits_memory_bytes; /* budget for what is held of requests; 0: by memory limit */
+    struct config_source *sources; /* of each value, in the table's order; see config_is_given() */
+    uint64_t limits_memory_bytes;  /* budget for what is held of requests; 0: by memory limit */
 };
 
 enum config_outcome { CONFIG_RUN, CONFIG_HELP, CONFIG_VERSION, CONFIG_ERROR };
@@ -85,6 +99,10 @@ __attribute__((warn_unused_result)) enum config_outcome
 config_parse(int argc, char *const *argv, struct config *config, char error[CONFIG_ERROR_BYTES]);
 
 void config_deinit(struct config *config);
+
+/* True when the value of a flag, named without dashes, was given and is not the default's. False
+ * for settings that config_parse() did not make. */
+__attribute__((pure)) bool config_is_given(const struct config *config, const char *name);
 
 /* Print the help text: usage, then each flag with its default, grouped. */
 void config_print_help(int fd);

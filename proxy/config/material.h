@@ -43,7 +43,7 @@ struct material_listener {
     char *client_ca_pem;
     enum material_client_auth client_auth;
     enum material_tls_version min_version;
-    char *priorities; /* GnuTLS priority string made of min_version and cipher_suites */
+    char *priorities;            /* GnuTLS priority string made of min_version and cipher_suites */
     struct material_user *users; /* none: no password is asked for */
     size_t user_count;
     struct material_header *headers;
@@ -61,6 +61,10 @@ struct material_gateway {
     char *proxy_url;     /* NULL: none */
     uint64_t idle_conn_timeout_us; /* 0: default */
     uint64_t max_idle_conns;       /* 0: default */
+    /* As the flags of these names say, else the configuration, else the flags' defaults. */
+    uint64_t max_idle_conns_per_host;
+    uint64_t max_conns_per_host; /* 0: no limit */
+    enum material_tls_version min_version;
 };
 
 /* A file that was read, and what it was then. Owner: the material. */

@@ -507,5 +507,6 @@ void settings_deinit(struct config_command *command)
     free(command->config.gateway_address.text);
     free(command->config.gateway_read_address.text);
     free(command->config.http_host);
+    free(command->config.sources);
     command->config = (struct config){0};
 }
