@@ -58,11 +58,12 @@ static char **list_files(const char *directory, size_t *count)
         if (entry->d_type != DT_REG) {
             continue;
         }
-        names = realloc(names, (*count + 1) * sizeof *names);
+        char **longer = realloc(names, (*count + 1) * sizeof *names);
         char *name = strdup(entry->d_name);
-        if (names == NULL || name == NULL) {
+        if (longer == NULL || name == NULL) {
             bench_die("out of memory");
         }
+        names = longer;
         names[(*count)++] = name;
     }
     (void)closedir(entries);

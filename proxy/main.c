@@ -10,7 +10,6 @@
 #include "io/listener.h"
 #include "io/loop.h"
 #include "io/upstream.h"
-#include "io/upstream_probe.h"
 #include "reload.h"
 #include "worker.h"
 

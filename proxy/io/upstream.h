@@ -56,6 +56,11 @@ struct upstream_identity {
 /* How a call ended. outcome is valid for the duration of the callback. */
 typedef void upstream_on_done(void *arg, const struct outcome *outcome);
 
+/* GET url once and wait, at most 5 s: for --probe, in an image without a shell. Returns the status,
+ * or 0 and the reason in error. Certificates are not verified: it asks the program beside it for a
+ * yes or no. */
+unsigned upstream_probe(const char *url, char *error, size_t error_bytes);
+
 /* Make the HTTP library ready, once, before the first upstream and any thread. Errors: -ENOMEM. */
 __attribute__((warn_unused_result)) int upstream_library_init(void);
 void upstream_library_deinit(void);

@@ -1,5 +1,5 @@
 /* Ask one address once, and wait. */
-#include "io/upstream_probe.h"
+#include "io/upstream.h"
 
 #include <curl/curl.h>
 #include <stdio.h>
