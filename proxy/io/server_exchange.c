@@ -365,6 +365,9 @@ void exchange_on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls
         exchange->next->prev = exchange->prev;
     }
     server->active--;
+    if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK) {
+        server->ready = true; /* libmicrohttpd may leave what it closed to its next run */
+    }
     connection_enter(exchange->connection, CONNECTION_IDLE);
     if (exchange->target != exchange->target_inline) {
         free(exchange->target);

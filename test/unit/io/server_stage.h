@@ -51,6 +51,7 @@ struct stage {
     enum reply_at reply_at;
     struct server_handler whole;
     struct server_handler bodyless; /* without on_body */
+    struct server_handler own;      /* serves what is above the limit of connections too */
     struct seen *seen;              /* room for SEEN_MAX */
     size_t count;
     unsigned refusals;
@@ -157,7 +158,9 @@ static inline void on_refused(void *owner, struct exchange *exchange, enum serve
 
 /* -- The stage -------------------------------------------------------------------------------- */
 
-static inline void stage_open(struct stage *stage, enum reply_at reply_at)
+/* settings: limits; those that are 0 are as usual. */
+static inline void stage_open_with(struct stage *stage, enum reply_at reply_at,
+                                   struct server_settings settings)
 {
     static const struct log quiet = {.fd = -1};
     char address[LISTENER_ADDRESS_BYTES];
@@ -172,25 +175,37 @@ static inline void stage_open(struct stage *stage, enum reply_at reply_at)
                      .on_headers = on_headers,
                      .on_complete = on_complete,
                      .on_end = on_end},
+        .own = {.owner = stage,
+                .on_headers = on_headers,
+                .on_complete = on_complete,
+                .on_end = on_end,
+                .serves_reserved = true},
         .seen = calloc(SEEN_MAX, sizeof(struct seen)),
         .loop = loop_new(),
     };
     int fd = listener_open("127.0.0.1", 0, false, address);
     assert_true(stage->seen != NULL && stage->loop != NULL && fd >= 0);
     stage->port = listener_port(fd);
-    stage->server =
-        server_new(&(struct server_settings){.handlers = {[ROUTE_WRITE] = &stage->whole,
-                                                          [ROUTE_METRICS] = &stage->whole,
-                                                          [ROUTE_OTLP] = &stage->bodyless},
-                                             .on_refused = on_refused,
-                                             .owner = stage,
-                                             .log = &quiet,
-                                             .metrics = &stage->metrics,
-                                             .connections_max = CONNECTIONS_MAX,
-                                             .connections_per_address_max = CONNECTIONS_MAX,
-                                             .drain_bytes_max = DRAIN_BYTES_MAX},
-                   NULL, stage->loop, fd);
+    settings.handlers[ROUTE_WRITE] = &stage->whole;
+    settings.handlers[ROUTE_METRICS] = &stage->whole;
+    settings.handlers[ROUTE_OTLP] = &stage->bodyless;
+    settings.handlers[ROUTE_HEALTHY] = &stage->own;
+    settings.on_refused = on_refused;
+    settings.owner = stage;
+    settings.log = &quiet;
+    settings.metrics = &stage->metrics;
+    settings.drain_bytes_max = DRAIN_BYTES_MAX;
+    if (settings.connections_max == 0) {
+        settings.connections_max = CONNECTIONS_MAX;
+        settings.connections_per_address_max = CONNECTIONS_MAX;
+    }
+    stage->server = server_new(&settings, NULL, stage->loop, fd);
     assert_non_null(stage->server);
+}
+
+static inline void stage_open(struct stage *stage, enum reply_at reply_at)
+{
+    stage_open_with(stage, reply_at, (struct server_settings){.connections_max = 0});
 }
 
 /* Each exchange that a handler knew was ended, once, by the time the server is gone. */
