@@ -397,6 +397,9 @@ int main(int argc, char **argv)
         code = probe(program.config.probe);
     } else if ((program.material = material_load(&program.config, error)) == NULL) {
         (void)fprintf(stderr, "agent-proxy: %s\n", error);
+    } else if (program.config.config_check) {
+        config_print(&program.config, STDOUT_FILENO);
+        code = EXIT_CODE_OK;
     } else {
         code = serve(&program);
     }

@@ -75,6 +75,7 @@ struct config {
     bool ready_gateway;               /* readiness asks for an answer of the gateway */
     uint64_t shutdown_delay_us;       /* between "not ready" and the end of accepting */
     bool web_disable;                 /* no status page */
+    char *config_file;                /* where settings were read from; NULL: from no file */
     bool config_check;                /* print the settings and end */
     char *probe;                      /* URL to ask, and end; NULL: none */
     uint64_t limits_body_bytes;
@@ -89,7 +90,7 @@ enum config_outcome { CONFIG_RUN, CONFIG_HELP, CONFIG_VERSION, CONFIG_ERROR };
 
 #define CONFIG_ERROR_BYTES 512
 
-/* Read the command line into config.
+/* Read --config.file, the environment and the command line into config; the later is stronger.
  * Shape: "--name=value" or "--name value"; a boolean also "--name" and "--no-name"; one pair of
  * quotes (" or ') around a value is stripped; the last of a repeated flag wins.
  * With config->probe set nothing else is required, and tenant and addresses may be NULL.
@@ -103,6 +104,10 @@ void config_deinit(struct config *config);
 /* True when the value of a flag, named without dashes, was given and is not the default's. False
  * for settings that config_parse() did not make. */
 __attribute__((pure)) bool config_is_given(const struct config *config, const char *name);
+
+/* Print the settings as YAML that --config.file takes, each with where it comes from; secrets are
+ * left out. */
+void config_print(const struct config *config, int fd);
 
 /* Print the help text: usage, then each flag with its default, grouped. */
 void config_print_help(int fd);

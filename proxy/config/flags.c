@@ -3,6 +3,7 @@
 #include "config/flags.h"
 
 #include "base/alloc.h"
+#include "base/buf.h"
 #include "base/escape.h"
 #include "config/value.h"
 
@@ -22,18 +23,28 @@ static void flags_show(char shown[FLAG_SHOWN_BYTES_MAX + 1], const char *text, s
     shown[size] = '\0';
 }
 
+/* A value on its way into a field. */
+struct flag_input {
+    const struct flag *flag;
+    const char *where; /* NULL: "--name" */
+    const char *text;
+};
+
 /* Write '--name: "value" reason' and return -EINVAL. */
-static int flag_refuse(const struct flag *flag, const char *text, const char *reason,
+static int flag_refuse(const struct flag_input *input, const char *reason,
                        char error[FLAGS_ERROR_BYTES])
 {
+    const char *text = input->text;
+    const char *dashes = input->where == NULL ? "--" : "";
+    const char *where = input->where == NULL ? input->flag->name : input->where;
     char shown[FLAG_SHOWN_BYTES_MAX + 1];
     bool may_hold_password = strstr(text, "://") != NULL && strchr(text, '@') != NULL;
-    if (flag->secret || may_hold_password) {
-        (void)snprintf(error, FLAGS_ERROR_BYTES, "--%s: the value (not shown) %s", flag->name,
+    if (input->flag->secret || may_hold_password) {
+        (void)snprintf(error, FLAGS_ERROR_BYTES, "%s%s: the value (not shown) %s", dashes, where,
                        reason);
     } else {
         flags_show(shown, text, strlen(text));
-        (void)snprintf(error, FLAGS_ERROR_BYTES, "--%s: \"%s\" %s", flag->name, shown, reason);
+        (void)snprintf(error, FLAGS_ERROR_BYTES, "%s%s: \"%s\" %s", dashes, where, shown, reason);
     }
     return -EINVAL;
 }
@@ -45,18 +56,19 @@ static enum value_unit flag_unit(const struct flag *flag)
                                          : VALUE_PLAIN;
 }
 
-static int flag_set_number(const struct flag *flag, const char *text, uint64_t *field,
+static int flag_set_number(const struct flag_input *input, uint64_t *field,
                            char error[FLAGS_ERROR_BYTES])
 {
     static const char *const reasons[] = {
         [VALUE_PLAIN] = "is not a whole number",
         [VALUE_BYTES] = "is not a size in bytes such as 512KiB, 32MiB or 1048576",
         [VALUE_DURATION] = "is not a duration such as 500ms, 20s or 1m30s"};
+    const struct flag *flag = input->flag;
     enum value_unit unit = flag_unit(flag);
     uint64_t number = 0;
-    int result = value_parse(unit, text, &number);
+    int result = value_parse(unit, input->text, &number);
     if (result == -EINVAL) {
-        return flag_refuse(flag, text, reasons[unit], error);
+        return flag_refuse(input, reasons[unit], error);
     }
     if (result == -ERANGE || number < flag->min || number > flag->max) {
         char min[VALUE_TEXT_BYTES];
@@ -65,19 +77,20 @@ static int flag_set_number(const struct flag *flag, const char *text, uint64_t *
         value_print(unit, flag->min, min);
         value_print(unit, flag->max, max);
         (void)snprintf(reason, sizeof(reason), "is not between %s and %s", min, max);
-        return flag_refuse(flag, text, reason, error);
+        return flag_refuse(input, reason, error);
     }
     *field = number;
     return 0;
 }
 
-static int flag_set_choice(const struct flag *flag, const char *text, void *field,
+static int flag_set_choice(const struct flag_input *input, void *field,
                            char error[FLAGS_ERROR_BYTES])
 {
+    const struct flag *flag = input->flag;
     char reason[FLAG_SHOWN_BYTES_MAX] = "is not one of";
     size_t size = strlen(reason);
     for (unsigned i = 0; i < FLAG_CHOICES_MAX && flag->choices[i] != NULL; i++) {
-        if (strcmp(text, flag->choices[i]) == 0) {
+        if (strcmp(input->text, flag->choices[i]) == 0) {
             memcpy(field, &i, sizeof(i)); /* an enum without negative values is an unsigned int */
             return 0;
         }
@@ -86,45 +99,87 @@ static int flag_set_choice(const struct flag *flag, const char *text, void *fiel
         assert(printed > 0 && (size_t)printed < sizeof(reason) - size);
         size += (size_t)printed;
     }
-    return flag_refuse(flag, text, reason, error);
+    return flag_refuse(input, reason, error);
 }
 
-static int flag_set_string(const struct flag *flag, const char *text, char **field,
+static void flag_free(const struct flag *flag, char *text)
+{
+    if (flag->secret && text != NULL) {
+        explicit_bzero(text, strlen(text));
+    }
+    free(text);
+}
+
+static int flag_set_string(const struct flag_input *input, char **field,
                            char error[FLAGS_ERROR_BYTES])
 {
+    const struct flag *flag = input->flag;
+    const char *text = input->text;
     bool none = flag->optional && text[0] == '\0';
     const char *reason = flag->check == NULL || none ? NULL : flag->check(text);
     if (reason != NULL) {
-        return flag_refuse(flag, text, reason, error);
+        return flag_refuse(input, reason, error);
     }
-    free(*field);
+    flag_free(flag, *field);
     *field = none ? NULL : alloc_copy(text, strlen(text));
     return 0;
 }
 
-int flag_set(const struct flag *flag, const char *text, void *settings,
+int flag_set(const struct flag *flag, const char *where, const char *text, void *settings,
              char error[FLAGS_ERROR_BYTES])
 {
+    const struct flag_input given = {.flag = flag, .where = where, .text = text};
+    const struct flag_input *input = &given;
     void *field = (char *)settings + flag->offset;
     const char *reason = NULL;
     switch (flag->kind) {
     case FLAG_STRING:
-        return flag_set_string(flag, text, field, error);
+        return flag_set_string(input, field, error);
     case FLAG_BOOL:
         if (value_parse_bool(text, field) < 0) {
-            return flag_refuse(flag, text, "is neither true nor false", error);
+            return flag_refuse(input, "is neither true nor false", error);
         }
         return 0;
     case FLAG_NUMBER:
     case FLAG_BYTES:
     case FLAG_DURATION:
-        return flag_set_number(flag, text, field, error);
+        return flag_set_number(input, field, error);
     case FLAG_CHOICE:
-        return flag_set_choice(flag, text, field, error);
+        return flag_set_choice(input, field, error);
     case FLAG_CUSTOM:
     default:
         reason = flag->set(settings, text);
-        return reason == NULL ? 0 : flag_refuse(flag, text, reason, error);
+        return reason == NULL ? 0 : flag_refuse(input, reason, error);
+    }
+}
+
+int flag_print(const struct flag *flag, const void *settings, struct buf *text)
+{
+    const void *field = (const char *)settings + flag->offset;
+    char number[VALUE_TEXT_BYTES];
+    unsigned choice = 0;
+    uint64_t value = 0;
+    const char *string = NULL;
+    switch (flag->kind) {
+    case FLAG_STRING:
+        memcpy(&string, field, sizeof(string));
+        return string == NULL ? 0 : buf_append(text, string, strlen(string));
+    case FLAG_BOOL:
+        string = *(const bool *)field ? "true" : "false";
+        return buf_append(text, string, strlen(string));
+    case FLAG_NUMBER:
+    case FLAG_BYTES:
+    case FLAG_DURATION:
+        memcpy(&value, field, sizeof(value));
+        value_print(flag_unit(flag), value, number);
+        return buf_append(text, number, strlen(number));
+    case FLAG_CHOICE:
+        memcpy(&choice, field, sizeof(choice));
+        assert(choice < FLAG_CHOICES_MAX && flag->choices[choice] != NULL);
+        return buf_append(text, flag->choices[choice], strlen(flag->choices[choice]));
+    case FLAG_CUSTOM:
+    default:
+        return flag->print(settings, text);
     }
 }
 
@@ -134,7 +189,7 @@ int flags_set_defaults(const struct flag_table *table, void *settings,
     int result = 0;
     for (size_t i = 0; result == 0 && i < table->count; i++) {
         if (table->flags[i].standard != NULL) {
-            result = flag_set(&table->flags[i], table->flags[i].standard, settings, error);
+            result = flag_set(&table->flags[i], NULL, table->flags[i].standard, settings, error);
         }
     }
     return result;
@@ -207,6 +262,17 @@ static void flags_refuse_unknown(const struct flag_table *table, const char *arg
                    nearest == NULL ? "; --help lists them" : "?");
 }
 
+void flags_explain_unknown(const struct flag_table *table, const char *where, const char *name,
+                           char error[FLAGS_ERROR_BYTES])
+{
+    char shown[FLAG_SHOWN_BYTES_MAX + 1];
+    flags_show(shown, name, strlen(name));
+    const struct flag *nearest = flags_find_nearest(table, name, strlen(name));
+    (void)snprintf(error, FLAGS_ERROR_BYTES, "%s: \"%s\" is no flag%s%s%s", where, shown,
+                   nearest == NULL ? "" : ", did you mean ", nearest == NULL ? "" : nearest->name,
+                   nearest == NULL ? "; --help lists them" : "?");
+}
+
 /* One argument taken apart. */
 struct flags_word {
     const struct flag *flag;
@@ -241,9 +307,8 @@ static int flags_take_apart(const struct flag_table *table, const char *argument
     return 0;
 }
 
-/* Copy a value without the one pair of quotes that may be around it: a manifest that writes
- * --name="value" without a shell passes them on. Owner: the caller, with free(). */
-static char *flags_unquote(const char *text)
+/* A manifest that writes --name="value" without a shell passes the quotes on. */
+char *flags_unquote(const char *text)
 {
     size_t bytes = strlen(text);
     bool quoted = bytes >= 2 && (text[0] == '"' || text[0] == '\'') && text[bytes - 1] == text[0];
@@ -291,8 +356,8 @@ int flags_set_arguments(const struct flag_table *table, int argc, char *const *a
             return -EINVAL;
         }
         char *bare = flags_unquote(value);
-        result = flag_set(word.flag, bare, settings, error);
-        free(bare);
+        result = flag_set(word.flag, NULL, bare, settings, error);
+        flag_free(word.flag, bare);
         if (result < 0) {
             return result;
         }
@@ -320,7 +385,7 @@ void flags_deinit(const struct flag_table *table, void *settings)
     for (size_t i = 0; i < table->count; i++) {
         if (table->flags[i].kind == FLAG_STRING) {
             char **field = (void *)((char *)settings + table->flags[i].offset);
-            free(*field);
+            flag_free(&table->flags[i], *field);
             *field = NULL;
         }
     }

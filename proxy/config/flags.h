@@ -1,6 +1,6 @@
 /* Settings described by a table: each row names a flag and the field that it fills.
  *
- * Every source of values (defaults, the command line, later a file and the environment) goes
+ * Every source of values (defaults, a file, the environment, the command line) goes
  * through flag_set(), from the weakest to the strongest, so a value is read and refused in the
  * same way wherever it comes from. Nothing here knows this program's flags. */
 #ifndef AGENT_PROXY_CONFIG_FLAGS_H
@@ -21,7 +21,16 @@ enum flag_kind {
     FLAG_CUSTOM    /* what set() fills; offset is not used */
 };
 
+/* Where a flag may be given. */
+enum flag_scope {
+    FLAG_ANYWHERE,
+    FLAG_NOT_IN_FILE,    /* it names the file */
+    FLAG_ON_COMMAND_LINE /* it asks for something else than to run */
+};
+
 #define FLAG_CHOICES_MAX 8
+
+struct buf;
 
 /* One flag. Constant; strings outlive the table. */
 struct flag {
@@ -32,7 +41,8 @@ struct flag {
     const char *help;     /* whole sentences */
     enum flag_kind kind;
     bool required;
-    bool secret;   /* its value is never shown, in no message */
+    bool secret; /* its value is never shown, in no message */
+    enum flag_scope scope;
     bool optional; /* FLAG_STRING: an empty value is as none, NULL */
     size_t offset;
     uint64_t min; /* FLAG_NUMBER, FLAG_BYTES, FLAG_DURATION: smallest and largest value */
@@ -43,6 +53,8 @@ struct flag {
     const char *(*check)(const char *text);
     /* FLAG_CUSTOM: fill the settings; returns as check(). Nothing is changed on refusal. */
     const char *(*set)(void *settings, const char *text);
+    /* FLAG_CUSTOM: add the value to the end of text; returns as buf_append(). */
+    int (*print)(const void *settings, struct buf *text);
 };
 
 struct flag_table {
@@ -55,11 +67,25 @@ struct flag_table {
 /* Find a flag by its name without dashes; NULL when there is none. */
 const struct flag *flags_find(const struct flag_table *table, const char *name, size_t bytes);
 
-/* Give one flag a value; an earlier value is replaced.
+/* Give one flag a value; an earlier value is replaced. where: what to call it in a message, from
+ * where it was read; NULL: "--name".
  * Errors: -EINVAL, and one line in error that names flag, value and reason; the field is then as
  * it was. */
-__attribute__((warn_unused_result)) int flag_set(const struct flag *flag, const char *text,
-                                                 void *settings, char error[FLAGS_ERROR_BYTES]);
+__attribute__((warn_unused_result)) int flag_set(const struct flag *flag, const char *where,
+                                                 const char *text, void *settings,
+                                                 char error[FLAGS_ERROR_BYTES]);
+
+/* Add a flag's value to the end of text, as it may be given again. Errors: as buf_append(). */
+__attribute__((warn_unused_result)) int flag_print(const struct flag *flag, const void *settings,
+                                                   struct buf *text);
+
+/* Write '"name" is no flag' with the flag that was probably meant. */
+void flags_explain_unknown(const struct flag_table *table, const char *where, const char *name,
+                           char error[FLAGS_ERROR_BYTES]);
+
+/* Copy a value without the one pair of quotes (" or ') that may be around it.
+ * Owner: the caller, with free(). */
+char *flags_unquote(const char *text);
 
 /* Give every flag its default. Errors: as flag_set(), a defect of the table. */
 __attribute__((warn_unused_result)) int
@@ -80,7 +106,7 @@ __attribute__((warn_unused_result)) int flags_check_required(const struct flag_t
                                                              const bool *given,
                                                              char error[FLAGS_ERROR_BYTES]);
 
-/* Free the strings of the FLAG_STRING fields. */
+/* Free the strings of the FLAG_STRING fields; secret ones are wiped. */
 void flags_deinit(const struct flag_table *table, void *settings);
 
 #endif

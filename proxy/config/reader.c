@@ -137,9 +137,11 @@ int reader_read(struct reader *reader, const char *where, const char *path, char
         return reader_refuse_file(reader, where, path, reason == NULL ? strerror(-result) : reason,
                                   result);
     }
-    reader_note(reader->material, path);
-    reader_digest(reader->material, path, strlen(path) + 1);
-    reader_digest(reader->material, *text, bytes + 1);
+    if (reader->material != NULL) {
+        reader_note(reader->material, path);
+        reader_digest(reader->material, path, strlen(path) + 1);
+        reader_digest(reader->material, *text, bytes + 1);
+    }
     return 0;
 }
 

@@ -12,7 +12,7 @@
 
 /* Owner: material_load(), on its stack; lives while one material is read. */
 struct reader {
-    struct material *material; /* its files and fingerprint are filled here */
+    struct material *material; /* its files and fingerprint are filled here; NULL: nowhere */
     char *error;               /* MATERIAL_ERROR_BYTES */
 };
 

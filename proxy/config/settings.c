@@ -2,6 +2,7 @@
 #include "config/settings.h"
 
 #include "base/alloc.h"
+#include "base/buf.h"
 #include "config/address.h"
 #include "config/rules.h"
 
@@ -54,6 +55,29 @@ static const char *settings_set_http_address(void *settings, const char *text)
     return reason;
 }
 
+static int settings_print_gateway_address(const void *settings, struct buf *text)
+{
+    const struct config_command *command = settings;
+    const char *url = command->config.gateway_address.text;
+    return url == NULL ? 0 : buf_append(text, url, strlen(url));
+}
+
+static int settings_print_gateway_read_address(const void *settings, struct buf *text)
+{
+    const struct config_command *command = settings;
+    const char *url = command->config.gateway_read_address.text;
+    return url == NULL ? 0 : buf_append(text, url, strlen(url));
+}
+
+static int settings_print_http_address(const void *settings, struct buf *text)
+{
+    const struct config_command *command = settings;
+    const char *host = command->config.http_host;
+    bool ipv6 = strchr(host, ':') != NULL;
+    return buf_printf(text, "%s%s%s:%u", ipv6 ? "[" : "", host, ipv6 ? "]" : "",
+                      command->config.http_port);
+}
+
 _Static_assert(sizeof(enum log_level) == sizeof(unsigned), "FLAG_CHOICE stores an unsigned");
 _Static_assert(sizeof(enum config_prefix) == sizeof(unsigned), "FLAG_CHOICE stores an unsigned");
 _Static_assert(sizeof(enum log_format) == sizeof(unsigned), "FLAG_CHOICE stores an unsigned");
@@ -65,6 +89,7 @@ static const struct flag FLAGS[] = {
      .group = "Gateway",
      .kind = FLAG_CUSTOM,
      .set = settings_set_gateway_address,
+     .print = settings_print_gateway_address,
      .argument = "URL",
      .required = true,
      .help = "Where requests go: http[s]://host[:port][/base]."},
@@ -187,6 +212,7 @@ static const struct flag FLAGS[] = {
      .group = "Reads",
      .kind = FLAG_CUSTOM,
      .set = settings_set_gateway_read_address,
+     .print = settings_print_gateway_read_address,
      .argument = "URL",
      .help = "Where queries go, if not to --gateway.address: for example a Thanos Query."},
     {.name = "gateway.read-path-prefix",
@@ -265,6 +291,7 @@ static const struct flag FLAGS[] = {
      .group = "Listener",
      .kind = FLAG_CUSTOM,
      .set = settings_set_http_address,
+     .print = settings_print_http_address,
      .argument = "ADDRESS",
      .standard = "0.0.0.0:9090",
      .help = "Where to listen: host:port, [ipv6]:port or :port. Port 0 takes any free one."},
@@ -451,8 +478,19 @@ static const struct flag FLAGS[] = {
      .standard = "logfmt",
      .help = "Form of a line: logfmt or json."},
 
+    {.name = "config.file",
+     .group = "Other",
+     .scope = FLAG_NOT_IN_FILE,
+     .kind = FLAG_STRING,
+     .check = rules_check_file,
+     .optional = true,
+     FIELD(config_file),
+     .argument = "FILE",
+     .help = "Flags from a YAML file, their names as keys. A flag on the command line is stronger, "
+             "then the environment's AGENT_PROXY_GATEWAY_ADDRESS and so on, then the file."},
     {.name = "config.check",
      .group = "Other",
+     .scope = FLAG_ON_COMMAND_LINE,
      .kind = FLAG_BOOL,
      FIELD(config_check),
      .argument = "",
@@ -460,6 +498,7 @@ static const struct flag FLAGS[] = {
          "Check the settings and all files that they name, print them without secrets, and end."},
     {.name = "probe",
      .group = "Other",
+     .scope = FLAG_ON_COMMAND_LINE,
      .kind = FLAG_STRING,
      .check = rules_check_probe,
      .optional = true,
@@ -470,12 +509,14 @@ static const struct flag FLAGS[] = {
          "a shell."},
     {.name = "help",
      .group = "Other",
+     .scope = FLAG_ON_COMMAND_LINE,
      .kind = FLAG_BOOL,
      .offset = offsetof(struct config_command, help),
      .argument = "",
      .help = "Print this text and end."},
     {.name = "version",
      .group = "Other",
+     .scope = FLAG_ON_COMMAND_LINE,
      .kind = FLAG_BOOL,
      .offset = offsetof(struct config_command, version),
      .argument = "",

@@ -1,7 +1,7 @@
 /* Tests of config: this program's flags, their defaults, bounds and rules, and its help text. */
 #include "config/config.h"
 
-#include "../base/unit.h"
+#include "folder.h"
 
 /* What one command line gave. */
 struct run {
@@ -198,6 +198,73 @@ static void test_flags_of_the_life_of_the_process(void **state)
     assert_false(run.config.config_check);
     assert_null(run.config.probe);
     config_deinit(&run.config);
+}
+
+/* Each source over the one below it: what is given by the flag, the environment, the file. */
+static void test_the_stronger_source_wins(void **state)
+{
+    (void)state;
+    struct folder folder;
+    char flag[PATH_MAX];
+    folder_init(&folder);
+    const char *path = folder_write(&folder, "f.yml",
+                                    "gateway.address: http://file\n"
+                                    "tenant: file\n"
+                                    "workers: 3\n"
+                                    "batch.max-requests: 4\n");
+    (void)snprintf(flag, sizeof(flag), "--config.file=%s", path);
+    setenv("AGENT_PROXY_TENANT", "environment", 1);
+    setenv("AGENT_PROXY_WORKERS", "'2'", 1);
+    struct run run = RUN("--workers=1", flag);
+    if (run.outcome != CONFIG_RUN) {
+        fail_msg("%s", run.error);
+    }
+    assert_string_equal(run.config.gateway_address.text, "http://file");
+    assert_string_equal(run.config.gateway_read_address.text, "http://file");
+    assert_string_equal(run.config.tenant, "environment");
+    assert_int_equal(run.config.workers, 1);
+    assert_int_equal(run.config.batch_max_requests, 4);
+    assert_string_equal(run.config.config_file, path);
+    assert_true(config_is_given(&run.config, "batch.max-requests"));
+    assert_true(config_is_given(&run.config, "tenant"));
+    assert_true(config_is_given(&run.config, "workers"));
+    assert_false(config_is_given(&run.config, "batch.linger"));
+    config_deinit(&run.config);
+
+    setenv("AGENT_PROXY_CONFIG_FILE", path, 1); /* the file may be named there too */
+    run = RUN("--tenant=flag");
+    assert_int_equal(run.outcome, CONFIG_RUN);
+    assert_string_equal(run.config.tenant, "flag");
+    assert_int_equal(run.config.workers, 2);
+    assert_int_equal(run.config.batch_max_requests, 4);
+    config_deinit(&run.config);
+    run = RUN("--gateway.address=http://a", "--config.file="); /* and be turned off */
+    assert_int_equal(run.outcome, CONFIG_RUN);
+    assert_int_equal(run.config.batch_max_requests, 64);
+    config_deinit(&run.config);
+    unsetenv("AGENT_PROXY_CONFIG_FILE");
+    unsetenv("AGENT_PROXY_TENANT");
+    unsetenv("AGENT_PROXY_WORKERS");
+    folder_deinit(&folder);
+}
+
+static void test_mistakes_of_sources(void **state)
+{
+    (void)state;
+    expect_error(RUN_WITH("--config.file=/nowhere/f.yml"),
+                 "--config.file: /nowhere/f.yml: No such file or directory");
+    setenv("AGENT_PROXY_CONFIG_FILE", "a\nb", 1);
+    expect_error(RUN_WITH("--workers=1"),
+                 "AGENT_PROXY_CONFIG_FILE: \"a\\nb\" has a control character");
+    setenv("AGENT_PROXY_CONFIG_FILE", "/nowhere/f.yml", 1);
+    expect_error(RUN_WITH("--workers=1"),
+                 "--config.file: /nowhere/f.yml: No such file or directory");
+    struct run run = RUN("--help"); /* to be had whatever is wrong */
+    assert_int_equal(run.outcome, CONFIG_HELP);
+    unsetenv("AGENT_PROXY_CONFIG_FILE");
+    setenv("AGENT_PROXY_WORKERS", "many", 1);
+    expect_error(RUN_WITH("--workers=1"), "AGENT_PROXY_WORKERS: \"many\" is not a whole number");
+    unsetenv("AGENT_PROXY_WORKERS");
 }
 
 static void test_probe_needs_nothing_else(void **state)
@@ -535,6 +602,8 @@ int main(void)
         cmocka_unit_test(test_flags_of_reads_and_connections),
         cmocka_unit_test(test_flags_of_tls_and_credentials),
         cmocka_unit_test(test_flags_of_the_life_of_the_process),
+        cmocka_unit_test(test_the_stronger_source_wins),
+        cmocka_unit_test(test_mistakes_of_sources),
         cmocka_unit_test(test_probe_needs_nothing_else),
         cmocka_unit_test(test_reads_go_where_writes_go_unless_told),
         cmocka_unit_test(test_read_path_prefix_follows_the_tenants_unless_told),

@@ -377,17 +377,17 @@ static void test_refusal_keeps_the_field(void **state)
     memset(long_name, 'n', sizeof(long_name) - 1);
     long_name[sizeof(long_name) - 1] = '\0';
     struct reading reading = READ("--name=kept", "--count=9", "--loud=false", "--fruit=plum");
-    assert_int_equal(flag_set(&FLAGS[NAME], long_name, &reading.settings, error), -EINVAL);
-    assert_int_equal(flag_set(&FLAGS[NUMBER], "99", &reading.settings, error), -EINVAL);
-    assert_int_equal(flag_set(&FLAGS[LOUD], "x", &reading.settings, error), -EINVAL);
-    assert_int_equal(flag_set(&FLAGS[FRUIT], "x", &reading.settings, error), -EINVAL);
-    assert_int_equal(flag_set(&FLAGS[ROOM], "x", &reading.settings, error), -EINVAL);
+    assert_int_equal(flag_set(&FLAGS[NAME], NULL, long_name, &reading.settings, error), -EINVAL);
+    assert_int_equal(flag_set(&FLAGS[NUMBER], NULL, "99", &reading.settings, error), -EINVAL);
+    assert_int_equal(flag_set(&FLAGS[LOUD], NULL, "x", &reading.settings, error), -EINVAL);
+    assert_int_equal(flag_set(&FLAGS[FRUIT], NULL, "x", &reading.settings, error), -EINVAL);
+    assert_int_equal(flag_set(&FLAGS[ROOM], NULL, "x", &reading.settings, error), -EINVAL);
     assert_string_equal(reading.settings.name, "kept");
     assert_int_equal(reading.settings.count, 9);
     assert_false(reading.settings.loud);
     assert_int_equal(reading.settings.fruit, FRUIT_PLUM);
     assert_int_equal(reading.settings.room, 1048576);
-    assert_int_equal(flag_set(&FLAGS[NAME], "next", &reading.settings, error), 0);
+    assert_int_equal(flag_set(&FLAGS[NAME], NULL, "next", &reading.settings, error), 0);
     assert_string_equal(reading.settings.name, "next");
     done(&reading);
 }
