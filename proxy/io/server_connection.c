@@ -22,6 +22,7 @@
 #define BODY_US      (30 * SEC_US)
 #define REPLY_US     (60 * SEC_US)  /* without progress */
 #define IDLE_LOOK_US (10 * SEC_US)  /* has a head begun to come? */
+#define LEFT_LOOK_US (1 * SEC_US)   /* is who sends still there? */
 #define IDLE_US      (360 * SEC_US) /* beyond the 5 min after which Prometheus lets go */
 
 #define ACCEPT_PAUSE_US (SEC_US / 10) /* when descriptors have run out */
@@ -133,6 +134,29 @@ static void end_overdue(struct server *server, uint64_t now_us)
             }
             metrics_add(server->settings.metrics, METRIC_CONNECTIONS_OVERDUE, 1);
             cut(list->first);
+        }
+    }
+}
+
+/* libmicrohttpd's epoll is edge-triggered and it stops at a short read: an end that came together
+ * with the last bytes it never sees. What such a connection holds is given back now and not at its
+ * deadline. */
+static void end_left(struct server *server, uint64_t now_us)
+{
+    static const enum connection_state receiving[] = {CONNECTION_HEAD, CONNECTION_BODY};
+
+    if (now_us < server->left_look_us) {
+        return;
+    }
+    server->left_look_us = now_us + LEFT_LOOK_US;
+    for (size_t i = 0; i < sizeof(receiving) / sizeof(receiving[0]); i++) {
+        struct connection *next;
+        for (struct connection *c = server->connections[receiving[i]].first; c != NULL; c = next) {
+            char byte;
+            next = c->next;
+            if (recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
+                cut(c);
+            }
         }
     }
 }
@@ -321,6 +345,7 @@ void connections_tick(struct server *server, uint64_t now_us)
 {
     listen_again_when_due(server, now_us);
     end_overdue(server, now_us);
+    end_left(server, now_us);
 }
 
 uint64_t connections_deadline_us(const struct server *server)
@@ -332,6 +357,11 @@ uint64_t connections_deadline_us(const struct server *server)
         if (first != NULL && first->deadline_us < deadline_us) {
             deadline_us = first->deadline_us;
         }
+    }
+    bool receives = server->connections[CONNECTION_HEAD].first != NULL ||
+                    server->connections[CONNECTION_BODY].first != NULL;
+    if (receives && server->left_look_us < deadline_us) {
+        deadline_us = server->left_look_us;
     }
     return deadline_us;
 }

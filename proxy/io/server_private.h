@@ -109,6 +109,7 @@ struct server {
     bool accept_ready;
     bool closing; /* each reply closes its connection */
     uint64_t accept_paused_until_us;
+    uint64_t left_look_us;       /* when to look for those who left while they sent */
     uint64_t daemon_deadline_us; /* as of their last run */
     struct log_gate accept_gate;
     struct log_gate limit_gate;

@@ -150,6 +150,31 @@ static void test_a_client_gone_amid_its_head(void **state)
     stage_close(&stage);
 }
 
+/* The end is there before the first byte is read: libmicrohttpd does not see it by itself. */
+static void test_a_client_gone_before_it_was_looked_at(void **state)
+{
+    (void)state;
+    static const char *const parts[] = {
+        "GET /metrics HTTP/1.1\r\nHo",
+        "POST /api/v1/receive HTTP/1.1\r\n" HOST "Content-Length: 9\r\n\r\nhell",
+        "POST /api/v1/receive HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n9\r\nhell",
+    };
+    struct stage stage;
+    stage_open(&stage, REPLY_AT_COMPLETE);
+    for (size_t i = 0; i < COUNT(parts); i++) {
+        struct peer client;
+        uint64_t begin_us = clock_now_us();
+        peer_connect(&client, stage.port);
+        assert_int_equal(peer_send_some(&client, parts[i], strlen(parts[i])), strlen(parts[i]));
+        peer_close(&client);
+        settle(&stage);
+        await_connections(&stage, 0);
+        assert_int_equal(server_active(stage.server), 0);
+        assert_true(clock_now_us() - begin_us < 8U * 1000U * 1000U); /* not at its deadline */
+    }
+    stage_close(&stage);
+}
+
 static void test_a_client_gone_before_its_reply(void **state)
 {
     (void)state;
@@ -381,6 +406,7 @@ int main(void)
         cmocka_unit_test(test_many_clients_at_once),
         cmocka_unit_test(test_a_client_gone_amid_its_body),
         cmocka_unit_test(test_a_client_gone_amid_its_head),
+        cmocka_unit_test(test_a_client_gone_before_it_was_looked_at),
         cmocka_unit_test(test_a_client_gone_before_its_reply),
         cmocka_unit_test(test_a_client_gone_amid_its_reply),
         cmocka_unit_test(test_stopping_closes_each_connection_with_its_next_reply),
