@@ -205,7 +205,7 @@ static void test_the_stronger_source_wins(void **state)
 {
     (void)state;
     struct folder folder;
-    char flag[PATH_MAX];
+    char flag[PATH_MAX + 32];
     folder_init(&folder);
     const char *path = folder_write(&folder, "f.yml",
                                     "gateway.address: http://file\n"
