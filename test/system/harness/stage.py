@@ -118,7 +118,7 @@ class Stage:
         """Wait until a metric is as it should be."""
         deadline = time.monotonic() + seconds
         while not self.holds(comparison, self.metrics()):
-            if self.ended or time.monotonic() > deadline:
+            if self.ended or self.failures or time.monotonic() > deadline:
                 name, labels, _, _ = parse_comparison(comparison)
                 value = self.metrics().sum(name, **labels)
                 raise Failed(f"not so within {seconds:g} s: {comparison}; it is {value:g}")
