@@ -328,6 +328,43 @@ static void test_refusals(void **state)
     stage_close(&stage);
 }
 
+/* Clients of Prometheus' HTTP API read its form of an error; senders of remote write read a line.
+ */
+static void test_refusals_of_the_query_api_have_its_form(void **state)
+{
+    (void)state;
+
+    static const struct {
+        const char *path;
+        enum server_refusal refusal;
+        unsigned status;
+        const char *type;
+    } cases[] = {
+        {"/api/v1/query", SERVER_REFUSAL_METHOD, 405, "bad_data"},
+        {"/api/v1/nothing", SERVER_REFUSAL_NOT_FOUND, 404, "not_found"},
+        {"/api/v1/a%2fb", SERVER_REFUSAL_BAD_PATH, 400, "bad_data"},
+        {"/api/v1/labels", SERVER_REFUSAL_HTTP, 400, "bad_data"},
+        {"/api/v1/series", SERVER_REFUSAL_CONNECTIONS, 503, "unavailable"},
+    };
+    struct stage stage;
+    stage_open(&stage);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char body[256];
+        (void)snprintf(body, sizeof(body),
+                       "{\"status\":\"error\",\"errorType\":\"%s\",\"error\":\"" REASON "\"}\n",
+                       cases[i].type);
+        refuse(&stage, cases[i].path, cases[i].refusal);
+        assert_int_equal(stage.exchange.status, cases[i].status);
+        assert_string_equal(stage.exchange.content_type, "application/json");
+        assert_true(exchange_replied_text(&stage.exchange, body));
+    }
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        refuse(&stage, "/api/v1/write", cases[i].refusal);
+        expect_text(&stage, cases[i].status, REASON "\n");
+    }
+    stage_close(&stage);
+}
+
 static void test_free_takes_nothing(void **state)
 {
     (void)state;
@@ -344,6 +381,7 @@ int main(void)
         cmocka_unit_test(test_the_page_has_every_metric),
         cmocka_unit_test(test_the_page_sums_the_workers),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_refusals_of_the_query_api_have_its_form),
         cmocka_unit_test(test_free_takes_nothing),
     };
     return cmocka_run_group_tests_name("flow/admin", tests, NULL, NULL);
