@@ -236,9 +236,27 @@ int server_set_tls(struct server *server, const struct server_tls *tls)
     return status;
 }
 
+int server_set_headers(struct server *server, const struct server_header *headers)
+{
+    struct MHD_Response *no_content = exchange_no_content(headers);
+    if (no_content == NULL) {
+        return -ENOMEM;
+    }
+    for (struct exchange *exchange = server->exchanges; exchange != NULL;
+         exchange = exchange->next) {
+        if (exchange->reply == server->no_content) {
+            exchange->reply = no_content;
+        }
+    }
+    MHD_destroy_response(server->no_content);
+    server->no_content = no_content;
+    server->headers = headers;
+    return 0;
+}
+
 static int start(struct server *server, const struct server_tls *tls)
 {
-    server->no_content = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    server->no_content = exchange_no_content(NULL);
     if (server->no_content == NULL) {
         return -ENOMEM;
     }

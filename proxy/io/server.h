@@ -8,6 +8,9 @@
  * within bounds, so that the sender sees the reply and not a reset. Without a reply after
  * on_complete the exchange waits, at no cost, until exchange_reply().
  *
+ * A gate, where there is one, is asked before on_headers, and may take its time: until then nothing
+ * of the body is read.
+ *
  * Connections have limits of number and of time: a head may take 10 s, a body 30 s, a reply 60 s
  * without progress; all absolute, all ended by closing the connection. */
 #ifndef AGENT_PROXY_IO_SERVER_H
@@ -47,6 +50,15 @@ struct server_handler {
 #define SERVER_STREAM_END    ((ptrdiff_t)-1) /* the body is whole */
 #define SERVER_STREAM_BROKEN ((ptrdiff_t)-2) /* it never will be: the client sees it cut short */
 
+/* Who is asked first about each exchange that has a handler. Constant, owned by the worker. */
+struct server_gate {
+    void *owner;
+    /* True: go on. False: it was replied to, or is held until exchange_admit() or a reply. */
+    bool (*on_headers)(void *owner, struct exchange *exchange);
+    /* One that was held without an answer has ended: forget it. */
+    void (*on_end)(void *owner, struct exchange *exchange);
+};
+
 /* Why the server itself turns a request away. */
 enum server_refusal {
     SERVER_REFUSAL_HTTP,       /* 400: a request head that is not plain HTTP/1.1; then closed */
@@ -77,7 +89,8 @@ struct server_settings {
     /* Must reply at once. reason is a constant text in lower case. */
     void (*on_refused)(void *owner, struct exchange *exchange, enum server_refusal refusal,
                        const char *reason);
-    void *owner; /* of on_refused */
+    void *owner;                    /* of on_refused */
+    const struct server_gate *gate; /* NULL: none */
     const struct log *log;
     struct metrics *metrics;
     size_t connections_max;             /* of this server */
@@ -95,6 +108,17 @@ server_new(const struct server_settings *settings, const struct server_tls *tls,
  * server that was made with TLS. Errors: -EINVAL, and the old one stays; the reason is logged. */
 __attribute__((warn_unused_result)) int server_set_tls(struct server *server,
                                                        const struct server_tls *tls);
+
+struct server_header {
+    const char *name;
+    const char *value;
+};
+
+/* Each reply from now on carries these headers, where it has none of the same name.
+ * Shape: ends with a NULL name, or is NULL. Owner: lent until the next call or server_free().
+ * Errors: -ENOMEM, and nothing changes. */
+__attribute__((warn_unused_result)) int server_set_headers(struct server *server,
+                                                           const struct server_header *headers);
 
 /* Free it. Every exchange still open is ended without a reply. */
 void server_free(struct server *server);
@@ -141,10 +165,13 @@ void exchange_set_state(struct exchange *exchange, void *state);
 /* When the request line came. Units: [us] monotonic. */
 uint64_t exchange_started_us(const struct exchange *exchange);
 
-struct server_header {
-    const char *name;
-    const char *value;
-};
+#define SERVER_PEER_BYTES 48
+
+/* The address that the connection came from, without its port. */
+void exchange_print_peer(const struct exchange *exchange, char text[SERVER_PEER_BYTES]);
+
+/* Let an exchange that the gate holds go on to its handler, in the server's next phase. */
+void exchange_admit(struct exchange *exchange);
 
 /* A whole reply; everything is copied. Shape: headers ends with a NULL name, or is NULL. */
 struct server_reply {

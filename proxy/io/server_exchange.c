@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "wire/head.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +29,27 @@ static bool closes(const struct exchange *exchange)
            exchange->connection->daemon != exchange->server->daemon;
 }
 
+static bool add_missing_headers(struct MHD_Response *response, const struct server_header *header)
+{
+    bool whole = true;
+    for (; whole && header != NULL && header->name != NULL; header++) {
+        whole = MHD_get_response_header(response, header->name) != NULL ||
+                MHD_add_response_header(response, header->name, header->value) == MHD_YES;
+    }
+    return whole;
+}
+
+struct MHD_Response *exchange_no_content(const struct server_header *headers)
+{
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    if (response != NULL && !add_missing_headers(response, headers)) {
+        MHD_destroy_response(response);
+        return NULL;
+    }
+    return response;
+}
+
 /* Consumes response: NULL and gone when a header finds no memory. */
 static struct MHD_Response *with_headers(const struct exchange *exchange,
                                          struct MHD_Response *response, const char *content_type,
@@ -43,6 +65,7 @@ static struct MHD_Response *with_headers(const struct exchange *exchange,
     for (; whole && header != NULL && header->name != NULL; header++) {
         whole = MHD_add_response_header(response, header->name, header->value) == MHD_YES;
     }
+    whole = whole && add_missing_headers(response, exchange->server->headers);
     if (whole && closes(exchange)) {
         whole = MHD_add_response_header(response, "Connection", "close") == MHD_YES;
     }
@@ -292,6 +315,16 @@ uint64_t exchange_started_us(const struct exchange *exchange)
     return exchange->started_us;
 }
 
+void exchange_print_peer(const struct exchange *exchange, char text[SERVER_PEER_BYTES])
+{
+    const struct in6_addr *address = &exchange->connection->address;
+    bool mapped = IN6_IS_ADDR_V4MAPPED(address);
+    const void *bytes = mapped ? (const void *)(address->s6_addr + 12) : (const void *)address;
+    if (inet_ntop(mapped ? AF_INET : AF_INET6, bytes, text, SERVER_PEER_BYTES) == NULL) {
+        text[0] = '\0';
+    }
+}
+
 /* -- A request comes in ----------------------------------------------------------------------- */
 
 static struct connection *connection_of(struct MHD_Connection *mhd)
@@ -348,7 +381,10 @@ void exchange_on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls
     }
     *con_cls = NULL;
     assert(!exchange->suspended);
-    if (exchange->handler != NULL && exchange->handler->on_end != NULL) {
+    if (exchange->state == EXCHANGE_HELD && exchange->reply_status == 0) {
+        server->settings.gate->on_end(server->settings.gate->owner, exchange);
+    } else if (exchange->state > EXCHANGE_ADMITTED && exchange->handler != NULL &&
+               exchange->handler->on_end != NULL) {
         bool replied =
             exchange->state == EXCHANGE_REPLYING && code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
         exchange->handler->on_end(exchange->handler->owner, exchange, replied);
@@ -440,12 +476,42 @@ static bool reply_is_due_at_headers(const struct exchange *exchange)
              exchange->body_bytes > exchange->server->settings.drain_bytes_max));
 }
 
+/* The exchange is answered, or its handler is told of it. */
+static enum MHD_Result begin_receiving(struct exchange *exchange)
+{
+    enter(exchange, EXCHANGE_RECEIVING);
+    connection_enter(exchange->connection,
+                     exchange->body_bytes != 0 ? CONNECTION_BODY : CONNECTION_WAITING);
+    if (exchange->reply_status != 0) {
+        exchange->handler = NULL;
+    } else {
+        exchange->handler->on_headers(exchange->handler->owner, exchange);
+    }
+    return reply_is_due_at_headers(exchange) ? queue_reply(exchange) : MHD_YES;
+}
+
+static enum MHD_Result ask_gate(struct exchange *exchange)
+{
+    const struct server_gate *gate = exchange->server->settings.gate;
+    if (gate != NULL && !gate->on_headers(gate->owner, exchange) && exchange->reply_status == 0) {
+        enter(exchange, EXCHANGE_HELD);
+        suspend(exchange);
+        return MHD_YES;
+    }
+    return begin_receiving(exchange);
+}
+
+void exchange_admit(struct exchange *exchange)
+{
+    enter(exchange, EXCHANGE_ADMITTED);
+    resume(exchange);
+}
+
 static enum MHD_Result on_request_head(struct exchange *exchange, const char *url,
                                        const char *method, const char *version)
 {
     struct server *server = exchange->server;
     struct head head = {0};
-    enter(exchange, EXCHANGE_RECEIVING);
     exchange->method = route_method_of(method);
     const char *reason = walk_head(exchange, url, method, version, &head);
     if (reason != NULL) {
@@ -457,9 +523,6 @@ static enum MHD_Result on_request_head(struct exchange *exchange, const char *ur
     exchange->body_bytes =
         head.body == HEAD_BODY_CHUNKED ? SERVER_BODY_UNKNOWN : head.content_length;
     exchange->expects_continue = head.expects_continue;
-    if (exchange->body_bytes != 0) {
-        connection_enter(exchange->connection, CONNECTION_BODY);
-    }
     const struct route *route = exchange->route;
     exchange->handler = server->settings.handlers[route->id];
     if (route->id == ROUTE_BAD_PATH) {
@@ -472,9 +535,9 @@ static enum MHD_Result on_request_head(struct exchange *exchange, const char *ur
     } else if (exchange->connection->reserved && !exchange->handler->serves_reserved) {
         refuse(exchange, SERVER_REFUSAL_CONNECTIONS, "too many connections");
     } else {
-        exchange->handler->on_headers(exchange->handler->owner, exchange);
+        return ask_gate(exchange);
     }
-    return reply_is_due_at_headers(exchange) ? queue_reply(exchange) : MHD_YES;
+    return begin_receiving(exchange);
 }
 
 static enum MHD_Result on_body(struct exchange *exchange, const char *data, size_t *bytes)
@@ -517,6 +580,10 @@ enum MHD_Result exchange_on_access(void *cls, struct MHD_Connection *mhd, const 
     switch (exchange->state) {
     case EXCHANGE_NEW:
         return on_request_head(exchange, url, method, version);
+    case EXCHANGE_HELD:
+        return exchange->reply_status != 0 ? begin_receiving(exchange) : MHD_NO;
+    case EXCHANGE_ADMITTED:
+        return exchange->gone ? MHD_NO : begin_receiving(exchange);
     case EXCHANGE_RECEIVING:
         return *bytes > 0 ? on_body(exchange, data, bytes) : on_body_end(exchange);
     case EXCHANGE_WAITING:

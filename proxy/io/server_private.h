@@ -64,6 +64,8 @@ struct connection_list {
 
 enum exchange_state {
     EXCHANGE_NEW,       /* the request line is in */
+    EXCHANGE_HELD,      /* headers are in; until the gate has decided */
+    EXCHANGE_ADMITTED,  /* it has; the handler is still to be told */
     EXCHANGE_RECEIVING, /* headers are in; the body comes */
     EXCHANGE_WAITING,   /* whole; until the reply */
     EXCHANGE_REPLYING   /* the reply is with libmicrohttpd */
@@ -95,9 +97,10 @@ struct exchange {
 struct server {
     struct server_settings settings;
     struct loop *loop;
-    struct server_daemon *daemon;    /* takes the connections that come; older ones behind it */
-    struct connection *handshaking;  /* the last that GnuTLS read for, in this call of it */
-    struct MHD_Response *no_content; /* the reply to nearly every write */
+    struct server_daemon *daemon;        /* takes the connections that come; older ones behind it */
+    struct connection *handshaking;      /* the last that GnuTLS read for, in this call of it */
+    struct MHD_Response *no_content;     /* the reply to nearly every write */
+    const struct server_header *headers; /* of every reply; NULL: none */
     struct exchange *exchanges;
     size_t active; /* of exchanges */
     struct connection_list connections[CONNECTION_STATES];
@@ -153,6 +156,9 @@ enum MHD_Result exchange_on_access(void *cls, struct MHD_Connection *mhd, const 
                                    size_t *bytes, void **con_cls);
 void exchange_on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
                            enum MHD_RequestTerminationCode code);
+
+/* A reply without a body, with the headers that every one has. NULL without memory. */
+struct MHD_Response *exchange_no_content(const struct server_header *headers);
 
 /* Let libmicrohttpd look at a suspended exchange again, which it will close. */
 void exchange_give_up(struct exchange *exchange);
