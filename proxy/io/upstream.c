@@ -154,6 +154,34 @@ static void stop_call(struct upstream_call *call)
     }
 }
 
+static int on_timer_wish(CURLM *multi, long timeout_ms, void *arg)
+{
+    (void)multi;
+    struct upstream *upstream = arg;
+    upstream->timer_us = timeout_ms < 0 ? LOOP_NEVER : clock_now_us() + (uint64_t)timeout_ms * 1000;
+    return 0;
+}
+
+/* Make curl's multi handle. False without memory; there is then none. */
+static bool start(struct upstream *upstream)
+{
+    CURLM *multi = curl_multi_init();
+    upstream->multi = multi;
+    if (multi != NULL && upstream_sockets_init(&upstream->sockets, multi, upstream->loop) == 0 &&
+        curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer_wish) == CURLM_OK &&
+        curl_multi_setopt(multi, CURLMOPT_TIMERDATA, upstream) == CURLM_OK &&
+        curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING) == CURLM_OK &&
+        curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS,
+                          (long)upstream->settings.connections_idle_max) == CURLM_OK &&
+        curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS,
+                          (long)upstream->settings.connections_max) == CURLM_OK) {
+        return true;
+    }
+    (void)curl_multi_cleanup(multi);
+    upstream->multi = NULL;
+    return false;
+}
+
 int call_start(struct upstream_call *call, upstream_on_done *on_done, void *arg)
 {
     struct upstream *upstream = call->upstream;
@@ -166,7 +194,8 @@ int call_start(struct upstream_call *call, upstream_on_done *on_done, void *arg)
     call->resume = false;
     call->stale = false;
     call->attempts = 0;
-    if (curl_multi_add_handle(upstream->multi, call->easy) != CURLM_OK) {
+    if ((upstream->multi == NULL && !start(upstream)) ||
+        curl_multi_add_handle(upstream->multi, call->easy) != CURLM_OK) {
         return -ENOMEM;
     }
     call->prev = NULL;
@@ -285,19 +314,46 @@ void upstream_cancel_writes(struct upstream *upstream)
 
 /* -- The phases ------------------------------------------------------------------------------- */
 
-static int on_timer_wish(CURLM *multi, long timeout_ms, void *arg)
-{
-    (void)multi;
-    struct upstream *upstream = arg;
-    upstream->timer_us = timeout_ms < 0 ? LOOP_NEVER : clock_now_us() + (uint64_t)timeout_ms * 1000;
-    return 0;
-}
-
 static void run_timer(struct upstream *upstream)
 {
     int running;
     upstream->timer_us = LOOP_NEVER;
-    (void)curl_multi_socket_action(upstream->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    if (curl_multi_socket_action(upstream->multi, CURL_SOCKET_TIMEOUT, 0, &running) != CURLM_OK) {
+        upstream->failed = true;
+    }
+}
+
+/* After an error libcurl 7.88.1 is not to be used again: out of memory it neither asks for its
+ * timer, so that calls wait for ever, nor keeps a socket's table of transfers whole, and divides by
+ * its size, which is 0, later. What is in flight ends, as a broken connection would end it. */
+static void start_over(struct upstream *upstream)
+{
+    struct upstream_call *ended = upstream->running;
+    upstream->failed = false;
+    upstream->running = NULL;
+    log_warn(upstream->settings.log, "http client failed and is started anew");
+    for (struct upstream_call *call = ended; call != NULL; call = call->next) {
+        (void)curl_multi_remove_handle(upstream->multi, call->easy);
+    }
+    (void)curl_multi_cleanup(upstream->multi);
+    upstream_sockets_deinit(&upstream->sockets);
+    upstream->timer_us = LOOP_NEVER;
+    (void)!start(upstream); /* else the next call tries */
+    while (ended != NULL) {
+        struct upstream_call *call = ended;
+        ended = call->next;
+        note_outcome(call, CURLE_OUT_OF_MEMORY);
+        call->on_done(call->arg, &call->outcome);
+        call_put(call);
+    }
+}
+
+static void settle(struct upstream *upstream)
+{
+    report_ended(upstream);
+    if (upstream->failed) {
+        start_over(upstream);
+    }
 }
 
 static void resume_reads(struct upstream *upstream)
@@ -315,11 +371,13 @@ static void resume_reads(struct upstream *upstream)
 
 void upstream_run(struct upstream *upstream)
 {
-    upstream_sockets_run(&upstream->sockets);
+    if (upstream_sockets_run(&upstream->sockets) != 0) {
+        upstream->failed = true;
+    }
     if (upstream->timer_us != LOOP_NEVER && clock_now_us() >= upstream->timer_us) {
         run_timer(upstream);
     }
-    report_ended(upstream);
+    settle(upstream);
 }
 
 void upstream_flush(struct upstream *upstream)
@@ -331,7 +389,7 @@ void upstream_flush(struct upstream *upstream)
         /* curl starts a new call from its timer. */
         upstream->started = false;
         run_timer(upstream);
-        report_ended(upstream);
+        settle(upstream);
     }
     upstream_sockets_flush(&upstream->sockets);
 }
@@ -383,20 +441,6 @@ static bool copy_settings(struct upstream *upstream, const struct upstream_setti
         }
     }
     return upstream->write_url != NULL && upstream->read_url != NULL;
-}
-
-static bool start(struct upstream *upstream)
-{
-    CURLM *multi = curl_multi_init();
-    upstream->multi = multi;
-    return multi != NULL && upstream_sockets_init(&upstream->sockets, multi, upstream->loop) == 0 &&
-           curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer_wish) == CURLM_OK &&
-           curl_multi_setopt(multi, CURLMOPT_TIMERDATA, upstream) == CURLM_OK &&
-           curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING) == CURLM_OK &&
-           curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS,
-                             (long)upstream->settings.connections_idle_max) == CURLM_OK &&
-           curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS,
-                             (long)upstream->settings.connections_max) == CURLM_OK;
 }
 
 struct upstream *upstream_new(const struct upstream_settings *settings, struct loop *loop)

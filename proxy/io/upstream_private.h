@@ -50,7 +50,7 @@ struct upstream {
     struct upstream_identity identity; /* strings are lent */
     unsigned generation;               /* of identity */
     struct loop *loop;
-    CURLM *multi;
+    CURLM *multi; /* NULL while there is no memory for one */
     struct upstream_sockets sockets;
     struct upstream_call *running;
     struct upstream_call *idle_writes;
@@ -58,6 +58,7 @@ struct upstream {
     uint64_t timer_us; /* curl's own; LOOP_NEVER: none */
     bool started;      /* calls were added since curl was last run */
     bool resumes;      /* of some call */
+    bool failed;       /* curl did, and is to be started over */
 };
 
 /* Set an option of the handle easy, as long as ok holds. */

@@ -169,42 +169,67 @@ int upstream_sockets_on_close(void *arg, curl_socket_t fd)
     return close(fd);
 }
 
-void upstream_sockets_run(struct upstream_sockets *sockets)
+int upstream_sockets_run(struct upstream_sockets *sockets)
 {
+    int status = 0;
     struct upstream_socket *socket = sockets->ready;
     sockets->ready = NULL;
     while (socket != NULL) {
         struct upstream_socket *next = socket->next_ready;
         uint32_t events = socket->events;
         socket->events = 0;
-        /* Not registered: closed by what curl did for another socket of this turn. */
-        if (socket->registered != 0) {
+        if (socket->registered == 0) {
+            /* Closed by what curl did for another socket of this turn. */
+        } else if (socket->wanted == 0) {
+            /* Of an idle connection: its end, or an answer to nothing. The next call that would
+             * use it finds out; until then it must not wake us again and again. */
+            loop_clear(sockets->loop, socket->fd);
+            socket->registered = 0;
+        } else {
             int mask = ((events & (uint32_t)(EPOLLIN | EPOLLHUP)) != 0 ? CURL_CSELECT_IN : 0) |
                        ((events & (uint32_t)EPOLLOUT) != 0 ? CURL_CSELECT_OUT : 0) |
                        ((events & (uint32_t)EPOLLERR) != 0 ? CURL_CSELECT_ERR : 0);
             int running;
-            (void)curl_multi_socket_action(sockets->multi, socket->fd, mask, &running);
+            if (curl_multi_socket_action(sockets->multi, socket->fd, mask, &running) != CURLM_OK) {
+                status = -ENOMEM;
+            }
         }
         socket = next;
     }
+    return status;
 }
 
+/* Only of connections is the end told by upstream_sockets_on_close(), not of the descriptors that a
+ * resolver uses. */
+static bool is_connection(const struct upstream_sockets *sockets, int fd)
+{
+    const struct upstream_connection *connection = sockets->open;
+    while (connection != NULL && connection->fd != fd) {
+        connection = connection->next;
+    }
+    return connection != NULL;
+}
+
+/* An idle connection stays watched for input: mostly there is none, and the next call finds its
+ * watch in place. */
 void upstream_sockets_flush(struct upstream_sockets *sockets)
 {
     struct upstream_socket **at = &sockets->all;
     while (*at != NULL) {
         struct upstream_socket *socket = *at;
-        if (socket->wanted == 0) {
-            if (socket->registered != 0) {
-                loop_clear(sockets->loop, socket->fd);
-            }
+        if (socket->wanted == 0 && socket->registered != 0 && !is_connection(sockets, socket->fd)) {
+            loop_clear(sockets->loop, socket->fd);
+            socket->registered = 0;
+        }
+        if (socket->wanted == 0 && socket->registered == 0) {
             *at = socket->next;
             free(socket);
             continue;
         }
-        if (socket->wanted != socket->registered &&
-            loop_set(sockets->loop, socket->fd, socket->wanted, &socket->watch) == 0) {
-            socket->registered = socket->wanted;
+        uint32_t events = socket->wanted != 0 ? socket->wanted : (uint32_t)EPOLLIN;
+        if (events != socket->registered &&
+            loop_set(sockets->loop, socket->fd, events, &socket->watch) == 0) {
+            socket->registered = events;
         }
         at = &socket->next;
     }
@@ -228,4 +253,5 @@ void upstream_sockets_deinit(struct upstream_sockets *sockets)
         sockets->all = socket->next;
         free(socket);
     }
+    sockets->ready = NULL;
 }
