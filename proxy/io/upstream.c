@@ -84,9 +84,10 @@ static bool set_up(struct upstream_call *call)
     UPSTREAM_SET(CURLOPT_MAXAGE_CONN, CONNECTION_IDLE_S);
     UPSTREAM_SET(CURLOPT_MAXLIFETIME_CONN,
                  (long)((settings->connection_age_us + 999999) / 1000000));
-    UPSTREAM_SET(CURLOPT_DNS_CACHE_TIMEOUT, 30L);
-    UPSTREAM_SET(CURLOPT_DNS_SHUFFLE_ADDRESSES,
-                 1L); /* so that connections spread over a name's addresses */
+    /* So that connections spread over a name's addresses: curl shuffles them as it resolves the
+     * name, so each new connection resolves it again. */
+    UPSTREAM_SET(CURLOPT_DNS_CACHE_TIMEOUT, 0L);
+    UPSTREAM_SET(CURLOPT_DNS_SHUFFLE_ADDRESSES, 1L);
     return ok;
 }
 
