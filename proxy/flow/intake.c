@@ -101,7 +101,8 @@ static void on_headers(void *owner, struct exchange *exchange)
     const struct config *config = intake->context->config;
     struct request *request = request_new(intake->context, exchange);
     if (request == NULL) {
-        exchange_reply_text(exchange, 503, NULL, "out of memory");
+        static const struct server_header again[] = {{"Retry-After", "1"}, {NULL, NULL}};
+        exchange_reply_text(exchange, 503, again, "out of memory");
         return;
     }
     if (!headers_are_good(request)) {
