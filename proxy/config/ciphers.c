@@ -207,22 +207,20 @@ int ciphers_build(const struct cipher_choice *choice, char **priorities,
     gnutls_priority_t cache;
     buf_init(&out, PRIORITIES_BYTES_MAX);
     int result = ciphers_write(choice, &out, error);
-    char *text = alloc_copy((const char *)out.data, out.size);
-    buf_deinit(&out);
-    if (result == 0) {
-        int code = gnutls_priority_init(&cache, text, NULL);
-        if (code == 0) {
-            gnutls_priority_deinit(cache);
-        } else { /* the library may be under a policy of its own */
-            (void)snprintf(error, CIPHERS_ERROR_BYTES, "GnuTLS takes no such choice: %s",
-                           gnutls_strerror(code));
-            result = -EINVAL;
-        }
-    }
     if (result < 0) {
-        free(text);
+        buf_deinit(&out);
         return result;
     }
+    char *text = alloc_copy((const char *)out.data, out.size);
+    buf_deinit(&out);
+    int code = gnutls_priority_init(&cache, text, NULL);
+    if (code < 0) { /* the library may be under a policy of its own */
+        (void)snprintf(error, CIPHERS_ERROR_BYTES, "GnuTLS takes no such choice: %s",
+                       gnutls_strerror(code));
+        free(text);
+        return -EINVAL;
+    }
+    gnutls_priority_deinit(cache);
     *priorities = text;
     return 0;
 }
