@@ -40,7 +40,7 @@ LDFLAGS  += $(LDFLAGS_$(BUILD))
 
 LIBS_config := -lyaml -lgnutls
 LIBS_wire := -lsnappy
-LIBS_io   := -lmicrohttpd -lgnutls -lcurl
+LIBS_io   := -lmicrohttpd -lgnutls -lcurl -lcrypt
 LIBS      := $(LIBS_config) $(LIBS_wire) $(LIBS_io)
 ifneq (,$(filter release debug,$(BUILD)))
 LIBS      += -ljemalloc
