@@ -218,7 +218,9 @@ class Stage:
             return "ok"
         if code == -signal.SIGABRT and b"out of memory" in log:
             return "aborted"
-        if code == 1 and (b"level=error" in log or b"agent-proxy: " in log):
+        # Our own signal to one that is about to refuse is a second one.
+        told = b"level=error" in log or b"agent-proxy: " in log
+        if code == 1 and told or code == 143 and b"level=error" in log:
             return "refused"
         # libmicrohttpd 0.9.75 removes a descriptor that the kernel had no memory to add, and takes
         # it for the end of the world; the rest of it cannot be reached after that.
