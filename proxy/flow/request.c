@@ -86,7 +86,7 @@ void request_defer(struct request *request, unsigned retry_after_s, const char *
     metrics_add(request->context->metrics, METRIC_SAMPLES_UNAVAILABLE, request->counts.samples);
     char seconds[16];
     char line[512];
-    snprintf(seconds, sizeof(seconds), "%u", retry_after_s);
+    (void)snprintf(seconds, sizeof(seconds), "%u", retry_after_s);
     int bytes = snprintf(line, sizeof(line), "%s\n", text);
     const struct server_header headers[] = {{"Retry-After", seconds}, {NULL, NULL}};
     answer(request,

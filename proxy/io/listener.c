@@ -36,26 +36,26 @@ static int bind_one(const struct addrinfo *info, bool shared)
 
 static void print_address(int fd, char address[LISTENER_ADDRESS_BYTES])
 {
-    struct sockaddr_storage bound;
+    struct sockaddr_storage bound = {0};
     socklen_t bytes = sizeof(bound);
     char host[NI_MAXHOST];
     char port[NI_MAXSERV];
     if (getsockname(fd, (struct sockaddr *)&bound, &bytes) != 0 ||
         getnameinfo((struct sockaddr *)&bound, bytes, host, sizeof(host), port, sizeof(port),
                     NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
-        snprintf(address, LISTENER_ADDRESS_BYTES, "unknown");
+        (void)snprintf(address, LISTENER_ADDRESS_BYTES, "unknown");
         return;
     }
     bool v6 = bound.ss_family == AF_INET6;
-    snprintf(address, LISTENER_ADDRESS_BYTES, "%s%.60s%s:%.8s", v6 ? "[" : "", host, v6 ? "]" : "",
-             port);
+    (void)snprintf(address, LISTENER_ADDRESS_BYTES, "%s%.60s%s:%.8s", v6 ? "[" : "", host,
+                   v6 ? "]" : "", port);
 }
 
 int listener_open(const char *host, uint16_t port, bool shared,
                   char address[LISTENER_ADDRESS_BYTES])
 {
     char service[8];
-    snprintf(service, sizeof(service), "%u", (unsigned)port);
+    (void)snprintf(service, sizeof(service), "%u", (unsigned)port);
     struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
     struct addrinfo *infos = NULL;
     if (getaddrinfo(host[0] == '\0' ? NULL : host, service, &hints, &infos) != 0) {
@@ -80,7 +80,7 @@ int listener_open(const char *host, uint16_t port, bool shared,
 
 uint16_t listener_port(int fd)
 {
-    struct sockaddr_storage bound;
+    struct sockaddr_storage bound = {0};
     socklen_t bytes = sizeof(bound);
     if (getsockname(fd, (struct sockaddr *)&bound, &bytes) != 0) {
         return 0;

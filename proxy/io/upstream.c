@@ -464,8 +464,10 @@ void upstream_free(struct upstream *upstream)
     if (upstream == NULL) {
         return;
     }
-    while (upstream->running != NULL) {
-        upstream_abort(upstream->running);
+    struct upstream_call *next;
+    for (struct upstream_call *call = upstream->running; call != NULL; call = next) {
+        next = call->next;
+        upstream_abort(call);
     }
     free_calls(upstream->idle_writes);
     free_calls(upstream->idle_reads);

@@ -118,7 +118,7 @@ static void forget_connection(struct upstream_sockets *sockets, int fd)
 
 static int local_port_of(int fd)
 {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {0};
     socklen_t bytes = sizeof(address);
     if (getsockname(fd, (struct sockaddr *)&address, &bytes) != 0) {
         return 0;

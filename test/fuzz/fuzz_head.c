@@ -41,7 +41,6 @@ static void check_accepted(const struct head *head, struct lines lines)
     struct line line;
     while (lines_next(&lines, &line)) {
         CHECK(!has_control(&line));
-        CHECK(!is(&line, "upgrade"));
         hosts += is(&line, "host");
         lengths += is(&line, "content-length");
         codings += is(&line, "transfer-encoding");
