@@ -1,6 +1,7 @@
 """A gateway behind a name with two addresses, rolled from one to the other and back under load.
 
-The name is made in a mount namespace of the proxy's own: the machine's /etc/hosts is not touched."""
+The name is made in a mount namespace of the proxy's own: the machine's /etc/hosts stays as it is.
+"""
 
 import itertools
 import os
@@ -93,7 +94,8 @@ def finish(load, *replicas):
 def goes_on(load, count=50):
     """Wait until so many more requests are acknowledged."""
     seen = len(load.acknowledged())
-    until(lambda: len(load.acknowledged()) >= seen + count, "senders are acknowledged", pause_s=0.05)
+    until(lambda: len(load.acknowledged()) >= seen + count, "senders are acknowledged",
+          pause_s=0.05)
 
 
 def test_a_gateway_that_rolls_between_two_addresses_is_followed(scene):

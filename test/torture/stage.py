@@ -51,6 +51,7 @@ class Stage:
         self.slowest_s = 0.0
         self.refuse_with = {}  # marker in a body -> status by which the gateway refuses it
         self._serial = 0
+        self._last = None  # the body of the latest answer to a write
         self._address = ("127.0.0.1", port.number)
         self._clients = []
         self._log = tempfile.TemporaryFile()
@@ -172,7 +173,8 @@ class Stage:
             if status == 204:
                 break
             if time.monotonic() > deadline:
-                raise Failure(f"not recovered after {RECOVERY_S:g} s: a write is answered {status}: {self._last}")
+                raise Failure(f"not recovered after {RECOVERY_S:g} s: a write is answered {status}: "
+                              f"{self._last}")
             time.sleep(0.02)
         response = self.get("/metrics")
         if response and response.status == 200:

