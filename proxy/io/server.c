@@ -22,6 +22,7 @@
 #define CONNECTION_INCREMENT  (16U * 1024U)
 #define ACCEPTS_PER_TURN      64
 #define RUNS_PER_TURN         16
+#define VAIN_RUNS_MAX         3
 
 /* -- The phase -------------------------------------------------------------------------------- */
 
@@ -41,6 +42,18 @@ static void on_listen_ready(struct loop_watch *watch, uint32_t events)
     server->accept_ready = true;
 }
 
+/* libmicrohttpd wants to be run again at once for as long as a TLS handshake waits for its peer.
+ * When nothing has come of some runs, its next event will do. */
+static bool only_handshakes_wait(struct server_daemon *daemon, uint64_t progress_before)
+{
+    if (!daemon->tls || daemon->server->progress != progress_before) {
+        daemon->vain_runs = 0;
+        return false;
+    }
+    daemon->vain_runs += daemon->vain_runs < VAIN_RUNS_MAX;
+    return daemon->vain_runs == VAIN_RUNS_MAX;
+}
+
 /* libmicrohttpd's epoll is edge-triggered inside: what one run leaves behind shows only as a
  * timeout of 0, not as an event. */
 static void run_daemons(struct server *server)
@@ -51,8 +64,10 @@ static void run_daemons(struct server *server)
         server->daemon_deadline_us = LOOP_NEVER;
         for (struct server_daemon *daemon = server->daemon; daemon != NULL; daemon = daemon->next) {
             MHD_UNSIGNED_LONG_LONG wait_ms = 0;
+            uint64_t progress_before = server->progress;
             (void)MHD_run(daemon->mhd);
-            if (MHD_get_timeout(daemon->mhd, &wait_ms) != MHD_YES) {
+            if (MHD_get_timeout(daemon->mhd, &wait_ms) != MHD_YES ||
+                (wait_ms == 0 && only_handshakes_wait(daemon, progress_before))) {
                 continue;
             }
             uint64_t deadline_us = clock_now_us() + (uint64_t)wait_ms * 1000;

@@ -265,6 +265,7 @@ void connection_on_change(void *cls, struct MHD_Connection *mhd, void **context,
     struct server *server = cls;
     struct metrics *metrics = server->settings.metrics;
     struct connection *connection = *context;
+    server->progress++;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         connection = server->accepted;
         server->accepted = NULL;
@@ -310,7 +311,7 @@ void connections_accept(struct server *server, unsigned count_max)
 {
     server->accept_ready = false;
     for (unsigned i = 0; i < count_max; i++) {
-        struct sockaddr_storage peer;
+        struct sockaddr_storage peer = {0};
         socklen_t bytes = sizeof(peer);
         int fd = accept4(server->listen_fd, (struct sockaddr *)&peer, &bytes,
                          SOCK_NONBLOCK | SOCK_CLOEXEC);

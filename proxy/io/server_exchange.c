@@ -376,6 +376,7 @@ void exchange_on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls
     (void)mhd;
     struct server *server = cls;
     struct exchange *exchange = *con_cls;
+    server->progress++;
     if (exchange == NULL) {
         return;
     }
@@ -571,9 +572,10 @@ enum MHD_Result exchange_on_access(void *cls, struct MHD_Connection *mhd, const 
                                    const char *method, const char *version, const char *data,
                                    size_t *bytes, void **con_cls)
 {
-    (void)cls;
+    struct server *server = cls;
     (void)mhd;
     struct exchange *exchange = *con_cls;
+    server->progress++;
     if (exchange == NULL) {
         return MHD_NO;
     }

@@ -31,6 +31,7 @@ struct server_daemon {
     int fd; /* its epoll, watched by ours; -1: not yet */
     struct loop_watch watch;
     size_t connections;
+    unsigned vain_runs; /* since something last came of one */
     bool tls;
     enum server_client_auth client_auth;
     bool has_client_ca;
@@ -44,6 +45,8 @@ struct connection {
     int fd;
     void *tls_session;     /* of GnuTLS, while the connection lives; NULL without TLS */
     const char *tls_fault; /* why its handshake failed, as far as we saw; NULL: unknown */
+    int tls_alert;         /* that the peer sent in the clear; -1: none */
+    bool tls_alert_next;   /* the head of its record is in */
     enum connection_state state;
     bool reserved;        /* above the limit: for the proxy's own pages only */
     uint64_t deadline_us; /* of its state; LOOP_NEVER where it has none */
@@ -99,6 +102,7 @@ struct server {
     struct loop *loop;
     struct server_daemon *daemon;        /* takes the connections that come; older ones behind it */
     struct connection *handshaking;      /* the last that GnuTLS read for, in this call of it */
+    uint64_t progress;                   /* goes up with whatever libmicrohttpd does under TLS */
     struct MHD_Response *no_content;     /* the reply to nearly every write */
     const struct server_header *headers; /* of every reply; NULL: none */
     struct exchange *exchanges;

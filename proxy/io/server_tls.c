@@ -11,22 +11,40 @@
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #define LOG_INTERVAL_US (1000U * 1000U)
 
 /* -- The socket, so that we know whose turn it is --------------------------------------------- */
 
+/* A client of OpenSSL that finds our certificate wanting says so in the clear, where GnuTLS expects
+ * it encrypted and drops it. GnuTLS reads the 5 bytes of a record's head first, then the rest. */
+static void look_for_alert(struct connection *connection, const uint8_t *data, size_t bytes)
+{
+    static const uint8_t head[] = {21, 3, 3, 0, 2};
+    if (connection->tls_alert_next && bytes == 2) {
+        connection->tls_alert = data[1];
+    }
+    connection->tls_alert_next = bytes == sizeof(head) && memcmp(data, head, sizeof(head)) == 0;
+}
+
 static ssize_t on_pull(gnutls_transport_ptr_t ptr, void *data, size_t bytes)
 {
     struct connection *connection = ptr;
     connection->server->handshaking = connection;
-    return recv(connection->fd, data, bytes, 0);
+    ssize_t got = recv(connection->fd, data, bytes, 0);
+    if (got > 0) {
+        connection->server->progress++;
+        look_for_alert(connection, data, (size_t)got);
+    }
+    return got;
 }
 
 static ssize_t on_push(gnutls_transport_ptr_t ptr, const void *data, size_t bytes)
 {
     const struct connection *connection = ptr;
+    connection->server->progress++;
     return send(connection->fd, data, bytes, MSG_NOSIGNAL);
 }
 
@@ -77,6 +95,9 @@ static const char *fault_of(unsigned status)
     if ((status & GNUTLS_CERT_SIGNER_NOT_FOUND) != 0) {
         return "the client's certificate is signed by an unknown CA";
     }
+    if ((status & GNUTLS_CERT_PURPOSE_MISMATCH) != 0) {
+        return "the client's certificate is for other uses, not for clients";
+    }
     if ((status & GNUTLS_CERT_INSECURE_ALGORITHM) != 0) {
         return "the client's certificate uses an insecure algorithm";
     }
@@ -90,8 +111,16 @@ static int on_client_certificate(gnutls_session_t session)
     if (!daemon->has_client_ca || daemon->client_auth == SERVER_CLIENT_AUTH_REQUIRE) {
         return 0;
     }
+    unsigned count = 0;
+    if (gnutls_certificate_get_peers(session, &count) == NULL &&
+        daemon->client_auth == SERVER_CLIENT_AUTH_REQUEST) {
+        return 0;
+    }
+    /* As Go does: a certificate that says what it is for, and not "clients", is none. */
+    gnutls_typed_vdata_st purpose = {.type = GNUTLS_DT_KEY_PURPOSE_OID,
+                                     .data = (unsigned char *)(uintptr_t)GNUTLS_KP_TLS_WWW_CLIENT};
     unsigned status = 0;
-    if (gnutls_certificate_verify_peers2(session, &status) < 0) {
+    if (gnutls_certificate_verify_peers(session, &purpose, 1, &status) < 0) {
         connection->tls_fault = "the client's certificate cannot be verified";
         return GNUTLS_E_CERTIFICATE_ERROR;
     }
@@ -111,6 +140,7 @@ void tls_on_connection(struct connection *connection, struct MHD_Connection *mhd
     }
     gnutls_session_t session = info->tls_session;
     connection->tls_session = session;
+    connection->tls_alert = -1;
     gnutls_transport_set_ptr(session, connection);
     gnutls_transport_set_pull_function(session, on_pull);
     gnutls_transport_set_push_function(session, on_push);
@@ -129,9 +159,14 @@ void tls_on_connection(struct connection *connection, struct MHD_Connection *mhd
 /* -- What we say ------------------------------------------------------------------------------ */
 
 /* Only what the peer itself told; an alert of 0 is "close notify", and also none at all. */
-static const char *alert_of(gnutls_session_t session)
+static const char *alert_of(const struct connection *connection)
 {
-    gnutls_alert_description_t alert = gnutls_alert_get(session);
+    if (connection->tls_session == NULL) {
+        return NULL;
+    }
+    gnutls_alert_description_t alert = connection->tls_alert >= 0
+                                           ? (gnutls_alert_description_t)connection->tls_alert
+                                           : gnutls_alert_get(connection->tls_session);
     return alert == GNUTLS_A_CLOSE_NOTIFY ? NULL : gnutls_alert_get_name(alert);
 }
 
@@ -146,7 +181,7 @@ void tls_on_failure(struct server *server)
     }
     char peer[INET6_ADDRSTRLEN] = "";
     (void)inet_ntop(AF_INET6, &connection->address, peer, sizeof(peer));
-    const char *alert = connection->tls_session != NULL ? alert_of(connection->tls_session) : NULL;
+    const char *alert = alert_of(connection);
     const char *cause = connection->tls_fault != NULL ? connection->tls_fault
                         : alert != NULL               ? "the client refuses the connection"
                                         : "the client went, or what it sent was not TLS";
