@@ -252,12 +252,13 @@ static void note_outcome(struct upstream_call *call, CURLcode code)
     outcome->detail[0] = '\0';
     if (outcome->kind != OUTCOME_ANSWERED) {
         const char *text = flaw != NULL             ? flaw
-                           : call->error[0] != '\0' ? call->error
+                           : call->error[0] != '\0' ? call_explain(call->error)
                                                     : curl_easy_strerror(code);
         size_t bytes = strnlen(text, sizeof(outcome->detail) - 1);
         memcpy(outcome->detail, text, bytes);
         outcome->detail[bytes] = '\0';
     }
+    call_hide_credentials(call);
 }
 
 static void report(struct upstream_call *call)

@@ -50,6 +50,7 @@ struct upstream_identity {
     const char *key_pem;
     const char *server_name; /* in the gateway's certificate; NULL: its host */
     const char *proxy_url;   /* NULL: none, whatever the environment says */
+    bool tls_1_3_only;       /* else 1.2 will do */
     bool insecure_skip_verify;
 };
 

@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+
+#define BLOT_BYTES_MIN 4
 
 int call_add_line(struct curl_slist **lines, const char *line)
 {
@@ -26,6 +29,54 @@ int call_add_authorization(struct curl_slist **lines, const char *value)
     explicit_bzero(line, strlen(line));
     free(line);
     return status;
+}
+
+/* Where the credential of an Authorization line begins, behind its scheme. NULL: another line. */
+static const char *credential_of(const char *line)
+{
+    static const char name[] = "Authorization: ";
+    if (strncasecmp(line, name, sizeof(name) - 1) != 0) {
+        return NULL;
+    }
+    const char *blank = strchr(line + sizeof(name) - 1, ' ');
+    return blank == NULL ? NULL : blank + 1;
+}
+
+static void blot_out(char *text, size_t bytes, const char *secret)
+{
+    size_t secret_bytes = strlen(secret);
+    char *found;
+    for (char *from = text; secret_bytes > 0 && (found = memmem(from, bytes - (size_t)(from - text),
+                                                                secret, secret_bytes)) != NULL;
+         from = found + secret_bytes) {
+        memset(found, '*', secret_bytes);
+    }
+    /* At its end, as much of it as was kept. */
+    for (size_t part = secret_bytes < bytes ? secret_bytes : bytes; part >= BLOT_BYTES_MIN;
+         part--) {
+        if (memcmp(text + bytes - part, secret, part) == 0) {
+            memset(text + bytes - part, '*', part);
+        }
+    }
+}
+
+void call_hide_credentials(struct upstream_call *call)
+{
+    for (const struct curl_slist *line = call->headers; line != NULL; line = line->next) {
+        const char *credential = credential_of(line->data);
+        if (credential != NULL) {
+            blot_out((char *)call->outcome.body, call->outcome.body_bytes, credential);
+        }
+    }
+}
+
+const char *call_explain(const char *error)
+{
+    if (strncmp(error, "getpeername() failed", 20) == 0) {
+        return "the gateway ended the new connection at once; over TLS: it may not take our "
+               "certificate, or want one";
+    }
+    return error;
 }
 
 /* The content is given, not the path: so a connection is used again only by calls with the very
@@ -86,7 +137,9 @@ bool call_set_up_identity(struct upstream_call *call, const char *url)
     call->generation = call->upstream->generation;
     UPSTREAM_SET(CURLOPT_URL, url);
     UPSTREAM_SET(CURLOPT_PROXY, identity->proxy_url != NULL ? identity->proxy_url : "");
-    UPSTREAM_SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    UPSTREAM_SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* else a proxy's answer counts as one */
+    UPSTREAM_SET(CURLOPT_SSLVERSION, (long)(identity->tls_1_3_only ? CURL_SSLVERSION_TLSv1_3
+                                                                   : CURL_SSLVERSION_TLSv1_2));
     UPSTREAM_SET(CURLOPT_SSL_VERIFYPEER, identity->insecure_skip_verify ? 0L : 1L);
     UPSTREAM_SET(CURLOPT_SSL_VERIFYHOST, identity->insecure_skip_verify ? 0L : 2L);
     UPSTREAM_SET(CURLOPT_SSLCERTTYPE, "PEM");

@@ -84,6 +84,12 @@ int call_add_authorization(struct curl_slist **lines, const char *value);
 
 /* -- upstream_identity.c: options that come of the identity ----------------------------------- */
 
+/* Blot out what we authorized ourselves with, should the gateway repeat it in its answer. */
+void call_hide_credentials(struct upstream_call *call);
+
+/* Say what an error text of curl that tells little means. */
+const char *call_explain(const char *error);
+
 /* Set up the address of a call, as the identity has it reached. Errors: false without memory. */
 bool call_set_up_identity(struct upstream_call *call, const char *url);
 
