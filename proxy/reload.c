@@ -16,6 +16,7 @@
 #include <time.h>
 
 #define SETTLE_US  (100U * 1000U)        /* several files of one change come one after the other */
+#define WAIT_US    (1000U * 1000U)       /* but in a busy folder something always does */
 #define RECHECK_US (30U * 1000U * 1000U) /* where a file system tells nothing */
 
 struct reload {
@@ -30,14 +31,31 @@ struct reload {
     struct loop_watch watch;
     const char *reason; /* a signal's; NULL: files or the clock */
     uint64_t due_us;
+    uint64_t changed_us; /* when the first change came that is not read yet; 0: none */
 };
 
 static void on_files(struct loop_watch *watch, uint32_t events)
 {
     (void)events;
     struct reload *reload = (struct reload *)((char *)watch - offsetof(struct reload, watch));
-    if (file_watch_drain(reload->files)) {
-        reload->due_us = clock_now_us() + SETTLE_US;
+    if (!file_watch_drain(reload->files) || reload->due_us == 0) {
+        return;
+    }
+    uint64_t now_us = clock_now_us();
+    if (reload->changed_us == 0) {
+        reload->changed_us = now_us;
+    }
+    uint64_t latest_us = reload->changed_us + WAIT_US;
+    reload->due_us = now_us + SETTLE_US < latest_us ? now_us + SETTLE_US : latest_us;
+}
+
+static void warn(const struct log *log, const struct material *material)
+{
+    if (material->gateway.insecure_skip_verify) {
+        log_warn(log,
+                 "the gateway's certificate is not verified: whoever is on the way can read "
+                 "and change all data",
+                 log_str("setting", "insecure-skip-verify"));
     }
 }
 
@@ -85,6 +103,7 @@ struct reload *reload_new(const struct config *config, const struct log *log,
         return NULL;
     }
     watch_files(reload);
+    warn(log, material);
     note(reload, true);
     if (material->file_count > 0) {
         reload->due_us = clock_now_us() + RECHECK_US;
@@ -116,9 +135,14 @@ static void swap(struct reload *reload, struct material *material)
     for (size_t i = 0; i < reload->worker_count; i++) {
         worker_set_material(reload->workers[i], material);
     }
+    if (material->listener.tls != reload->material->listener.tls) {
+        log_warn(reload->log, "whether the listener speaks TLS changes only with a restart",
+                 log_str("now", reload->material->listener.tls ? "https" : "http"));
+    }
     material_release(reload->material);
     reload->material = material;
     watch_files(reload);
+    warn(reload->log, material);
     log_info(reload->log, "certificates and credentials were read again",
              log_str("reason", reload->reason != NULL ? reload->reason : "a file changed"),
              log_u64("files", material->file_count));
@@ -130,6 +154,7 @@ void reload_tick(struct reload *reload)
         return;
     }
     char error[MATERIAL_ERROR_BYTES];
+    reload->changed_us = 0;
     struct material *material = material_load(reload->config, error);
     if (material == NULL) {
         log_error(reload->log, "reload failed, what was in use stays in use",

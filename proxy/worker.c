@@ -121,6 +121,7 @@ static void use_identity(struct worker *worker)
                                     .key_pem = gateway->client_key_pem,
                                     .server_name = gateway->server_name,
                                     .proxy_url = gateway->proxy_url,
+                                    .tls_1_3_only = gateway->min_version == MATERIAL_TLS_1_3,
                                     .insecure_skip_verify = gateway->insecure_skip_verify});
 }
 
@@ -227,6 +228,18 @@ static uint64_t earlier(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+static bool same_text(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static bool same_tls(const struct server_tls *a, const struct server_tls *b)
+{
+    return same_text(a->cert_pem, b->cert_pem) && same_text(a->key_pem, b->key_pem) &&
+           same_text(a->client_ca_pem, b->client_ca_pem) &&
+           same_text(a->priorities, b->priorities) && a->client_auth == b->client_auth;
+}
+
 /* Between two turns nobody looks at the old ones. */
 static void take_next_material(struct worker *worker)
 {
@@ -238,7 +251,11 @@ static void take_next_material(struct worker *worker)
     use_identity(worker);
     if (worker->material->listener.tls && old->listener.tls) {
         struct server_tls tls = tls_of(&worker->material->listener);
-        (void)!server_set_tls(worker->server, &tls); /* says so itself, and keeps the old */
+        struct server_tls tls_before = tls_of(&old->listener);
+        /* Senders need not connect again for a new token. */
+        if (!same_tls(&tls, &tls_before)) {
+            (void)!server_set_tls(worker->server, &tls); /* says so itself, and keeps the old */
+        }
     }
     material_release(old);
 }
