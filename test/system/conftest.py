@@ -9,7 +9,9 @@ import pytest
 
 from harness import wire
 from harness.gateway import Gateway
+from harness.pki import Pki
 from harness.proxy import Proxy
+from harness.tls import TlsGateway
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,6 +26,26 @@ def gateway():
     with Gateway() as gateway:
         yield gateway
     assert not gateway.broken, gateway.broken
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory):
+    """Certificates; made when the first scenario asks for them."""
+    return Pki(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture
+def start_tls_gateway():
+    """Start a scripted gateway over TLS: start_tls_gateway(context)."""
+    gateways = []
+
+    def start(context):
+        gateways.append(TlsGateway(context))
+        return gateways[-1]
+
+    yield start
+    for gateway in gateways:
+        gateway.close()
 
 
 @pytest.fixture

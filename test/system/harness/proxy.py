@@ -7,6 +7,7 @@ from . import prometheus_text
 from .client import Client
 from .ports import Port
 from .process import WRAPPER, Process
+from .tls import TlsClient
 from .waiting import PATIENCE_S, until
 
 _ROOT = os.path.normpath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
@@ -17,9 +18,13 @@ TENANT = "member-1"
 
 class Proxy(Process):
     """agent-proxy in front of a gateway, ready when the constructor returns. wrapper: a command
-    that becomes the proxy, as prlimit does."""
+    that becomes the proxy, as prlimit does. tls: the context of its clients, when it is served over
+    TLS. secrets: what must never stand in its output."""
 
-    def __init__(self, gateway_url, *flags, tenant=TENANT, port=None, wrapper=()):
+    def __init__(self, gateway_url, *flags, tenant=TENANT, port=None, wrapper=(), tls=None,
+                 secrets=()):
+        self.tls = tls
+        self.secrets = list(secrets)
         self._own_port = None if port else Port()
         self.address = ("127.0.0.1", (port or self._own_port).number)
         # One worker, so that whatever waits does so in one queue; a later flag says otherwise.
@@ -31,9 +36,11 @@ class Proxy(Process):
 
     @property
     def url(self):
-        return "http://%s:%d" % self.address
+        return "%s://%s:%d" % ("https" if self.tls else "http", *self.address)
 
     def client(self, timeout_s=PATIENCE_S):
+        if self.tls:
+            return TlsClient(self.address, self.tls, timeout_s)
         return Client(self.address, timeout_s)
 
     def write(self, body, **options):
@@ -62,6 +69,8 @@ class Proxy(Process):
             if self.running():
                 assert self.stop(signal.SIGTERM) == 0, self.log
             self.assert_no_sanitizer_report()
+            for secret in self.secrets:
+                assert secret not in self.log, self.log
         finally:
             if self.running():
                 self.kill()
