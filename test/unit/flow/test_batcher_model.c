@@ -4,7 +4,7 @@
 
 #define ACTORS_MAX  4000
 #define STEPS       10000
-#define SEEDS       40
+#define SEEDS       20
 #define REFUSED_TXT "refused"
 
 enum life { LIFE_UNMADE, LIFE_WAITS, LIFE_ANSWERED, LIFE_LEFT };

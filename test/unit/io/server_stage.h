@@ -232,7 +232,7 @@ static inline void turn(struct stage *stage)
 /* Until the server has nothing left to do for what it was sent. */
 static inline void settle(struct stage *stage)
 {
-    for (unsigned i = 0; i < 10; i++) {
+    for (unsigned i = 0; i < 4; i++) {
         turn(stage);
     }
 }

@@ -40,8 +40,10 @@ static void pass_time(struct stage *stage, uint64_t us)
 {
     for (uint64_t passed_us = 0; passed_us < us; passed_us += SEC_US) {
         moving_ahead_us += SEC_US;
-        turn(stage);
-        turn(stage);
+        for (unsigned i = 0; i < 3; i++) {
+            loop_wait(stage->loop, 0);
+            server_run(stage->server);
+        }
     }
 }
 
