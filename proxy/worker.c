@@ -3,12 +3,14 @@
  *   loop_wait       the only call that blocks
  *   upstream_run    the gateway's answers come in: batches are settled
  *   reads_tick      the gateway's answers to queries are handed on
+ *   guard_tick      senders whose password was checked go on or are refused
  *   server_run      replies leave, requests come in, are decoded and join the open batch
  *   batcher_tick    batches are sent
  *   upstream_flush  their first bytes go out
  */
 #include "worker.h"
 
+#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "config/config.h"
@@ -16,9 +18,11 @@
 #include "flow/batcher.h"
 #include "flow/context.h"
 #include "flow/gateway_probe.h"
+#include "flow/guard.h"
 #include "flow/intake.h"
 #include "flow/reads.h"
 #include "io/loop.h"
+#include "io/password_checker.h"
 #include "io/server.h"
 #include "io/upstream.h"
 
@@ -52,6 +56,9 @@ struct worker {
     struct reads *reads;
     struct admin *admin;
     struct gateway_probe *probe;
+    struct password_checker *checker;
+    struct guard *guard;
+    struct server_header *reply_headers;      /* in use; point into material */
     struct material *material;                /* in use */
     _Atomic(struct material *) material_next; /* to be used from the next turn on; NULL: none */
     pthread_t thread;
@@ -140,6 +147,20 @@ static struct server_tls tls_of(const struct material_listener *listener)
                                .client_auth = auth[listener->client_auth]};
 }
 
+/* The users and headers of the listener. */
+static void use_listener(struct worker *worker)
+{
+    const struct material_listener *listener = &worker->material->listener;
+    struct server_header *headers = alloc_zero(listener->header_count + 1, sizeof(*headers));
+    for (size_t i = 0; i < listener->header_count; i++) {
+        headers[i] = (struct server_header){listener->headers[i].name, listener->headers[i].value};
+    }
+    server_set_headers(worker->server, headers);
+    free(worker->reply_headers);
+    worker->reply_headers = headers;
+    guard_set_users(worker->guard, listener->users, listener->user_count);
+}
+
 static struct server *make_server(struct worker *worker)
 {
     const struct config *config = worker->settings.config;
@@ -151,6 +172,7 @@ static struct server *make_server(struct worker *worker)
                      [ROUTE_READY] = admin},
         .on_refused = admin_on_refused,
         .owner = worker->admin,
+        .gate = guard_gate(worker->guard),
         .log = worker->settings.log,
         .metrics = worker->settings.metrics,
         .connections_max = (size_t)config->limits_connections,
@@ -176,6 +198,8 @@ static bool make(struct worker *worker)
            (worker->probe = gateway_probe_new(&worker->context, worker->upstream)) != NULL &&
            (worker->reads = reads_new(&worker->context, worker->upstream)) != NULL &&
            (worker->admin = admin_new(&worker->context, worker->settings.shared)) != NULL &&
+           (worker->checker = password_checker_new(worker->loop)) != NULL &&
+           (worker->guard = guard_new(&worker->context, worker->checker)) != NULL &&
            (worker->server = make_server(worker)) != NULL;
 }
 
@@ -199,6 +223,7 @@ struct worker *worker_new(const struct worker_settings *settings)
         return NULL;
     }
     use_identity(worker);
+    use_listener(worker);
     return worker;
 }
 
@@ -207,8 +232,11 @@ void worker_free(struct worker *worker)
     if (worker == NULL) {
         return;
     }
-    /* The server first: its last exchanges still tell intake of their end. */
+    /* The server first: its last exchanges still tell intake and guard of their end. */
     server_free(worker->server);
+    guard_free(worker->guard);
+    password_checker_free(worker->checker);
+    free(worker->reply_headers);
     admin_free(worker->admin);
     reads_free(worker->reads);
     intake_free(worker->intake);
@@ -249,6 +277,7 @@ static void take_next_material(struct worker *worker)
     struct material *old = worker->material;
     worker->material = atomic_exchange(&worker->material_next, NULL);
     use_identity(worker);
+    use_listener(worker);
     if (worker->material->listener.tls && old->listener.tls) {
         struct server_tls tls = tls_of(&worker->material->listener);
         struct server_tls tls_before = tls_of(&old->listener);
@@ -271,6 +300,7 @@ static void turn(struct worker *worker, uint64_t until_us)
     take_next_material(worker);
     upstream_run(worker->upstream);
     reads_tick(worker->reads);
+    guard_tick(worker->guard);
     server_run(worker->server);
     batcher_tick(worker->batcher);
     gateway_probe_tick(worker->probe);

@@ -76,6 +76,9 @@
     X(REJECTED_BUDGET, "agent_proxy_requests_rejected_total", "reason=\"memory_budget\"", "")      \
     X(REJECTED_CONNECTIONS, "agent_proxy_requests_rejected_total", "reason=\"connections\"", "")   \
     X(REJECTED_STOPPING, "agent_proxy_requests_rejected_total", "reason=\"stopping\"", "")         \
+    X(REJECTED_UNAUTHORIZED, "agent_proxy_requests_rejected_total", "reason=\"unauthorized\"", "") \
+    X(REJECTED_PASSWORD_CHECKS, "agent_proxy_requests_rejected_total",                             \
+      "reason=\"password_checks\"", "")                                                            \
     X(REJECTED_DEADLINE, "agent_proxy_requests_rejected_total", "reason=\"deadline\"", "")         \
     X(BATCHES_2XX, "agent_proxy_gateway_requests_total", "outcome=\"2xx\"",                        \
       "Write requests sent to the gateway, repeats included, by its answer.")                      \

@@ -251,22 +251,21 @@ int server_set_tls(struct server *server, const struct server_tls *tls)
     return status;
 }
 
-int server_set_headers(struct server *server, const struct server_header *headers)
+/* Without memory for it there is none, and each such reply is made anew. */
+void server_set_headers(struct server *server, const struct server_header *headers)
 {
     struct MHD_Response *no_content = exchange_no_content(headers);
-    if (no_content == NULL) {
-        return -ENOMEM;
-    }
     for (struct exchange *exchange = server->exchanges; exchange != NULL;
          exchange = exchange->next) {
-        if (exchange->reply == server->no_content) {
+        if (exchange->reply != NULL && exchange->reply == server->no_content) {
             exchange->reply = no_content;
         }
     }
-    MHD_destroy_response(server->no_content);
+    if (server->no_content != NULL) {
+        MHD_destroy_response(server->no_content);
+    }
     server->no_content = no_content;
     server->headers = headers;
-    return 0;
 }
 
 static int start(struct server *server, const struct server_tls *tls)

@@ -115,10 +115,8 @@ struct server_header {
 };
 
 /* Each reply from now on carries these headers, where it has none of the same name.
- * Shape: ends with a NULL name, or is NULL. Owner: lent until the next call or server_free().
- * Errors: -ENOMEM, and nothing changes. */
-__attribute__((warn_unused_result)) int server_set_headers(struct server *server,
-                                                           const struct server_header *headers);
+ * Shape: ends with a NULL name, or is NULL. Owner: lent until the next call or server_free(). */
+void server_set_headers(struct server *server, const struct server_header *headers);
 
 /* Free it. Every exchange still open is ended without a reply. */
 void server_free(struct server *server);

@@ -79,7 +79,8 @@ static struct MHD_Response *with_headers(const struct exchange *exchange,
 static struct MHD_Response *response_of(const struct exchange *exchange,
                                         const struct server_reply *reply)
 {
-    if (reply->status == MHD_HTTP_NO_CONTENT && reply->headers == NULL && !closes(exchange)) {
+    if (reply->status == MHD_HTTP_NO_CONTENT && reply->headers == NULL && !closes(exchange) &&
+        exchange->server->no_content != NULL) {
         return exchange->server->no_content;
     }
     struct MHD_Response *response = MHD_create_response_from_buffer(

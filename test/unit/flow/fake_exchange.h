@@ -27,6 +27,7 @@ struct exchange {
     uint64_t sender_mark_us; /* of the connection that it came on */
     /* What its handler made of it. */
     void *state;
+    bool admitted; /* by the gate */
     unsigned replies;
     unsigned status;
     char content_type[64];
@@ -99,6 +100,19 @@ void exchange_set_state(struct exchange *exchange, void *state)
 uint64_t exchange_started_us(const struct exchange *exchange)
 {
     return exchange->started_us;
+}
+
+void exchange_print_peer(const struct exchange *exchange, char text[SERVER_PEER_BYTES])
+{
+    (void)exchange;
+    (void)snprintf(text, SERVER_PEER_BYTES, "192.0.2.7");
+}
+
+void exchange_admit(struct exchange *exchange)
+{
+    assert_false(exchange->admitted);
+    assert_int_equal(exchange->replies, 0);
+    exchange->admitted = true;
 }
 
 void exchange_mark_sender(struct exchange *exchange, uint64_t until_us)

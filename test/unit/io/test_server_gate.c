@@ -230,7 +230,7 @@ static void test_every_reply_carries_the_headers_that_were_set(void **state)
     send_text(&stage, &client, POST_FIVE);
     await_events(&stage, 0, "hbc");
     reply_no_content(stage.seen[0].exchange); /* given, not yet sent, when they change */
-    assert_int_equal(server_set_headers(stage.server, headers), 0);
+    server_set_headers(stage.server, headers);
     await(&stage, &client, false, &message);
     assert_int_equal(message_status(&message), 204);
     assert_string_equal(message_header(&message, "X-Frame-Options", text, sizeof(text)), "deny");
@@ -242,7 +242,7 @@ static void test_every_reply_carries_the_headers_that_were_set(void **state)
     assert_string_equal(message_header(&message, "Content-Type", text, sizeof(text)),
                         "text/plain; charset=utf-8");
 
-    assert_int_equal(server_set_headers(stage.server, NULL), 0);
+    server_set_headers(stage.server, NULL);
     send_text(&stage, &client, POST_FIVE);
     await_events(&stage, 1, "hbc");
     reply_no_content(stage.seen[1].exchange);
