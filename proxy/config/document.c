@@ -223,7 +223,7 @@ static char *document_resolve(const struct document *document, const char *path)
     size_t bytes = strlen(path);
     char *resolved = alloc_zero(folder + bytes + 1, 1);
     memcpy(resolved, document->path, folder);
-    memcpy(resolved + folder, path, bytes);
+    memcpy(resolved + folder, path, bytes + 1);
     return resolved;
 }
 

@@ -10,6 +10,7 @@
 #include "config/rules.h"
 #include "config/secret.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -167,9 +168,10 @@ static int gateway_read_credential(struct reader *reader, const struct reader_so
     const char *reason = check(credential);
     if (reason != NULL) {
         secret_free(credential);
-        return reader_refuse(reader, source->where, "%s%sthe value (not shown) %s",
-                             source->path == NULL ? "" : source->path,
-                             source->path == NULL ? "" : ": ", reason);
+        (void)reader_refuse(reader, source->where, "%s%sthe value (not shown) %s",
+                            source->path == NULL ? "" : source->path,
+                            source->path == NULL ? "" : ": ", reason);
+        return -EINVAL;
     }
     *text = credential;
     return 0;

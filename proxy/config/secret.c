@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -98,13 +99,9 @@ char *secret_basic(const char *user, const char *password)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     static const char scheme[] = "Basic ";
-    size_t user_bytes = strlen(user);
-    size_t password_bytes = strlen(password);
-    size_t bytes = user_bytes + 1 + password_bytes;
+    size_t bytes = strlen(user) + 1 + strlen(password);
     char *plain = alloc_zero(bytes + 3, 1); /* zeros up to a multiple of three */
-    memcpy(plain, user, user_bytes);
-    plain[user_bytes] = ':';
-    memcpy(plain + user_bytes + 1, password, password_bytes);
+    (void)snprintf(plain, bytes + 1, "%s:%s", user, password);
     char *text = alloc_zero(sizeof(scheme) + 4 * ((bytes + 2) / 3), 1);
     memcpy(text, scheme, sizeof(scheme) - 1);
     char *out = text + sizeof(scheme) - 1;
