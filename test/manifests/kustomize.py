@@ -1,7 +1,7 @@
 """A small `kubectl kustomize` for machines without one: just what the folders of manifests/ use.
 
-resources and components (folders and files), replacements with a delimiter, JSON patches, and
-objects for local use only. A field that it does not know is an error, so that it cannot pass over
+resources and components (folders and files), replacements with a delimiter, JSON patches,
+ConfigMaps of files, and objects for local use only. A field that it does not know is an error, so that it cannot pass over
 one in silence; where kubectl is installed, a test holds both to the same result."""
 
 import copy
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import yaml
 
-KNOWN = {"apiVersion", "kind", "resources", "components", "replacements", "patches"}
+KNOWN = {"apiVersion", "kind", "resources", "components", "replacements", "patches",
+         "configMapGenerator"}
 LOCAL = "config.kubernetes.io/local-config"
 
 
@@ -38,6 +39,8 @@ def _accumulate(folder, objects):
     for name in settings.get("resources", []):
         path = folder / name
         objects = objects + (build(path) if path.is_dir() else documents(path))
+    objects = objects + [_config_map(each, folder)
+                         for each in settings.get("configMapGenerator", [])]
     for patch in settings.get("patches", []):
         for target in _selected(objects, patch["target"], folder):
             for operation in _operations(patch, folder):
@@ -47,6 +50,19 @@ def _accumulate(folder, objects):
     for replacement in settings.get("replacements", []):
         _replace(objects, replacement, folder)
     return objects
+
+
+def _config_map(settings, folder):
+    """A ConfigMap of files, each "key=path"; its name must be meant to stay as it is."""
+    if not settings["options"]["disableNameSuffixHash"]:
+        raise BuildError(f"{folder}: names with a hash are not known")
+    data = {}
+    for file in settings["files"]:
+        name, path = file.split("=")
+        data[name] = (folder / path).read_text(encoding="utf-8")
+    return {"apiVersion": "v1", "kind": "ConfigMap", "data": data,
+            "metadata": {"name": settings["name"], "namespace": settings["namespace"],
+                         "labels": settings["options"]["labels"]}}
 
 
 def _operations(patch, folder):

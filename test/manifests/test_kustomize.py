@@ -59,7 +59,7 @@ def pod_of(folder):
 
 def test_the_folders_are_those_of_the_documents():
     assert {"base", "central", "central/service", "host", "scattered", "scattered/query", "sidecar",
-            "sidecar/native"} <= set(FOLDERS)
+            "sidecar/native", "monitoring"} <= set(FOLDERS)
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
