@@ -69,10 +69,10 @@ struct worker {
 /* -- Making ----------------------------------------------------------------------------------- */
 
 /* Enough for what may be in flight at once, unless fewer are asked for. */
-static size_t idle_connections(const struct config *config)
+static size_t idle_connections(const struct config *config, const struct material *material)
 {
     uint64_t wanted = config->gateway_max_inflight + config->reads_max_inflight;
-    uint64_t most = config->max_idle_conns_per_host;
+    uint64_t most = material->gateway.max_idle_conns_per_host;
     return (size_t)(most > 0 && most < wanted ? most : wanted);
 }
 
@@ -99,16 +99,17 @@ static struct upstream *make_upstream(struct worker *worker)
                                        "Expect:", /* else bodies over 1 MiB wait for a 100 */
                                        NULL};
         upstream = upstream_new(
-            &(struct upstream_settings){.log = worker->settings.log,
-                                        .write_url = url,
-                                        .write_headers = headers,
-                                        .metrics = worker->settings.metrics,
-                                        .connection_age_us = config->gateway_max_connection_age_us,
-                                        .read_url = config->gateway_read_address.text,
-                                        .connect_timeout_us = CONNECT_TIMEOUT_US,
-                                        .write_timeout_us = config->gateway_timeout_us,
-                                        .connections_idle_max = idle_connections(config),
-                                        .connections_max = (size_t)config->max_conns_per_host},
+            &(struct upstream_settings){
+                .log = worker->settings.log,
+                .write_url = url,
+                .write_headers = headers,
+                .metrics = worker->settings.metrics,
+                .connection_age_us = config->gateway_max_connection_age_us,
+                .read_url = config->gateway_read_address.text,
+                .connect_timeout_us = CONNECT_TIMEOUT_US,
+                .write_timeout_us = config->gateway_timeout_us,
+                .connections_idle_max = idle_connections(config, worker->material),
+                .connections_max = (size_t)worker->material->gateway.max_conns_per_host},
             worker->loop);
     }
     free(url);
