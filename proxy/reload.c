@@ -18,6 +18,7 @@
 #define SETTLE_US  (100U * 1000U)        /* several files of one change come one after the other */
 #define WAIT_US    (1000U * 1000U)       /* but in a busy folder something always does */
 #define RECHECK_US (30U * 1000U * 1000U) /* where a file system tells nothing */
+#define RETRY_US   (1000U * 1000U)       /* what is missing may come where nothing is watched yet */
 
 struct reload {
     const struct config *config;
@@ -31,7 +32,8 @@ struct reload {
     struct loop_watch watch;
     const char *reason; /* a signal's; NULL: files or the clock */
     uint64_t due_us;
-    uint64_t changed_us; /* when the first change came that is not read yet; 0: none */
+    uint64_t changed_us;              /* when the first change came that is not read yet; 0: none */
+    char error[MATERIAL_ERROR_BYTES]; /* why it failed the last time; "": it did not */
 };
 
 static void on_files(struct loop_watch *watch, uint32_t events)
@@ -106,7 +108,7 @@ struct reload *reload_new(const struct config *config, const struct log *log,
     warn(log, material);
     note(reload, true);
     if (material->file_count > 0) {
-        reload->due_us = clock_now_us() + RECHECK_US;
+        reload->due_us = clock_now_us() + RETRY_US; /* changed since it was read, unwatched? */
     }
     return reload;
 }
@@ -148,30 +150,48 @@ static void swap(struct reload *reload, struct material *material)
              log_u64("files", material->file_count));
 }
 
+static void fail(struct reload *reload, const char *error)
+{
+    /* It is tried again and again, and need not be said again and again. */
+    if (reload->reason != NULL || strcmp(reload->error, error) != 0) {
+        log_error(reload->log, "reload failed, what was in use stays in use",
+                  log_str("error", error));
+        memcpy(reload->error, error, sizeof(reload->error));
+    }
+    note(reload, false);
+}
+
+static void succeed(struct reload *reload, struct material *material)
+{
+    if (material->fingerprint != reload->material->fingerprint) {
+        swap(reload, material);
+    } else {
+        if (reload->error[0] != '\0') {
+            log_info(reload->log, "reload works again, nothing has changed");
+        } else if (reload->reason != NULL) {
+            log_info(reload->log, "nothing has changed", log_str("reason", reload->reason));
+        }
+        material_release(material);
+    }
+    reload->error[0] = '\0';
+    note(reload, true);
+}
+
 void reload_tick(struct reload *reload)
 {
     if (clock_now_us() < reload->due_us) {
         return;
     }
-    char error[MATERIAL_ERROR_BYTES];
+    char error[MATERIAL_ERROR_BYTES] = "";
     reload->changed_us = 0;
     struct material *material = material_load(reload->config, error);
-    if (material == NULL) {
-        log_error(reload->log, "reload failed, what was in use stays in use",
-                  log_str("error", error));
-        note(reload, false);
-    } else if (material->fingerprint == reload->material->fingerprint) {
-        if (reload->reason != NULL) {
-            log_info(reload->log, "nothing has changed", log_str("reason", reload->reason));
-        }
-        material_release(material);
-        note(reload, true);
+    if (material != NULL) {
+        succeed(reload, material);
     } else {
-        swap(reload, material);
-        note(reload, true);
+        fail(reload, error);
     }
     reload->reason = NULL;
-    reload->due_us = clock_now_us() + RECHECK_US;
+    reload->due_us = clock_now_us() + (material != NULL ? RECHECK_US : RETRY_US);
 }
 
 uint64_t reload_deadline_us(const struct reload *reload)
