@@ -2,6 +2,7 @@
 
 import subprocess
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 LOCAL = "DNS:localhost,IP:127.0.0.1"
@@ -29,7 +30,7 @@ class Pair:
     cert: Path
     key: Path
 
-    @property
+    @cached_property
     def serial(self):
         """As ssl.getpeercert() has it."""
         return _openssl("x509", "-in", self.cert, "-noout", "-serial").partition("=")[2].strip()
