@@ -332,6 +332,8 @@ static void start_over(struct upstream *upstream)
 {
     struct upstream_call *ended = upstream->running;
     upstream->failed = false;
+    upstream->started = false;
+    upstream->resumes = false;
     upstream->running = NULL;
     log_warn(upstream->settings.log, "http client failed and is started anew");
     for (struct upstream_call *call = ended; call != NULL; call = call->next) {
