@@ -29,10 +29,10 @@ _FIELDS = ["armed", "kind", "first", "count", "error", "trace", "injected", "liv
 
 
 class Control:
-    """Owner: a lane, for all of its runs."""
+    """Owner: a lane, for all of its runs; its file goes with the folder."""
 
-    def __init__(self):
-        self._file = tempfile.NamedTemporaryFile(prefix="torture-")
+    def __init__(self, folder):
+        self._file = tempfile.NamedTemporaryFile(dir=folder)
         self._file.truncate(mmap.PAGESIZE)
         self._map = mmap.mmap(self._file.fileno(), mmap.PAGESIZE)
         self.path = self._file.name
