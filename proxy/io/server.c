@@ -58,6 +58,7 @@ static bool only_handshakes_wait(struct server_daemon *daemon, uint64_t progress
  * timeout of 0, not as an event. */
 static void run_daemons(struct server *server)
 {
+    uint64_t progress_at_start = server->progress;
     server->ready = true;
     for (unsigned i = 0; i < RUNS_PER_TURN && server->ready; i++) {
         server->ready = false;
@@ -76,6 +77,9 @@ static void run_daemons(struct server *server)
                 server->daemon_deadline_us = deadline_us;
             }
         }
+    }
+    if (server->ready && server->progress == progress_at_start) {
+        connections_cut_stuck(server);
     }
 }
 

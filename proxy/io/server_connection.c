@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -157,6 +158,33 @@ static void end_left(struct server *server, uint64_t now_us)
             if (recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
                 cut(c);
             }
+        }
+    }
+}
+
+static void cut_if_stuck(struct connection *connection)
+{
+    int unread_bytes = 0;
+    if (ioctl(connection->fd, FIONREAD, &unread_bytes) != 0) {
+        return;
+    }
+    bool stuck = unread_bytes > 0 && unread_bytes == connection->unread_bytes;
+    connection->unread_bytes = unread_bytes;
+    if (stuck) {
+        metrics_add(connection->server->settings.metrics, METRIC_CONNECTIONS_OVERDUE, 1);
+        cut(connection);
+    }
+}
+
+void connections_cut_stuck(struct server *server)
+{
+    static const enum connection_state states[] = {CONNECTION_HEAD, CONNECTION_BODY};
+
+    for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+        struct connection *next;
+        for (struct connection *c = server->connections[states[i]].first; c != NULL; c = next) {
+            next = c->next;
+            cut_if_stuck(c);
         }
     }
 }

@@ -50,6 +50,7 @@ struct connection {
     enum connection_state state;
     bool reserved;        /* above the limit: for the proxy's own pages only */
     uint64_t deadline_us; /* of its state; LOOP_NEVER where it has none */
+    int unread_bytes;     /* at the last look for stuck ones */
     uint64_t idle_since_us;
     uint64_t idle_bytes;      /* received, when it became idle */
     uint64_t marked_until_us; /* see exchange_mark_sender() */
@@ -133,6 +134,11 @@ void connections_accept(struct server *server, unsigned count_max);
 /* Listen again after a pause, close what has overstayed. */
 void connections_tick(struct server *server, uint64_t now_us);
 uint64_t connections_deadline_us(const struct server *server);
+
+/* A turn of runs has ended as it began, and libmicrohttpd wants more: its buffer is full with what
+ * it cannot take apart (a chunk's extension without end, say), and it would spin. Cut connections
+ * that have input and took none of it since the last time. */
+void connections_cut_stuck(struct server *server);
 
 /* The connection does something else now. */
 void connection_enter(struct connection *connection, enum connection_state state);

@@ -5,6 +5,8 @@
 #include <strings.h>
 
 #define READ_BUFFER_BYTES (64L * 1024L)
+#define HEAD_BYTES_MAX    (128U * 1024U) /* of all heads and trailers of one answer: curl keeps them \
+                                          */
 
 /* "HTTP/1.1 200 OK": the head of one answer begins, maybe of an interim one. */
 static unsigned status_of(const char *line, size_t bytes)
@@ -30,6 +32,10 @@ static size_t on_read_header(char *line, size_t size, size_t count, void *arg)
     size_t bytes = size * count;
     struct text name;
     struct text value;
+    call->answer_bytes += bytes;
+    if (call->answer_bytes > HEAD_BYTES_MAX) {
+        return 0;
+    }
     if (bytes >= 5 && memcmp(line, "HTTP/", 5) == 0) {
         call->status = status_of(line, bytes);
         call->body_bytes = UPSTREAM_BODY_UNKNOWN;
