@@ -180,7 +180,7 @@ def test_fifty_swaps_on_both_sides_under_load_lose_nothing(start_proxy, start_tl
     delays_s = []
     for number in range(1, SWAPS + 1):
         new, our = pki.ca.issue("listener"), ours[number % 2]
-        gateway.context.load_cert_chain(theirs[number % 2].cert, theirs[number % 2].key)
+        gateway.context = server_context(theirs[number % 2], client_authority=pki.ca)
         listener.swap(**files_of(new))
         client.swap(**files_of(our))
         token.write_over(token=b"token-%d" % number)

@@ -96,9 +96,9 @@ class Post:
 
 
 class Gateway:
-    """Listens on a port of its own, a thread for each connection."""
+    """Listens on a port of its own, or on the one that is given; a thread for each connection."""
 
-    def __init__(self):
+    def __init__(self, port=0):
         self.posts = []
         self.broken = []  # what came in that was no HTTP
         self.on_post = None  # play for a post, or None for the usual: lambda post: play
@@ -109,7 +109,7 @@ class Gateway:
         self._connections = {}
         self._connection_count = 0
         self._closed = False
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
         self.address = self._listener.getsockname()
         threading.Thread(target=self._accept, daemon=True).start()
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 from . import prometheus_text
 from .client import Client
@@ -22,16 +23,19 @@ class Proxy(Process):
     TLS. secrets: what must never stand in its output."""
 
     def __init__(self, gateway_url, *flags, tenant=TENANT, port=None, wrapper=(), tls=None,
-                 secrets=()):
+                 secrets=(), wait_ready=True):
         self.tls = tls
         self.secrets = list(secrets)
         self._own_port = None if port else Port()
         self.address = ("127.0.0.1", (port or self._own_port).number)
+        started_s = time.monotonic()
         # One worker, so that whatever waits does so in one queue; a later flag says otherwise.
         super().__init__([*wrapper, *WRAPPER, BINARY, f"--gateway.address={gateway_url}",
                           f"--tenant={tenant}", "--http-address=%s:%d" % self.address,
                           "--workers=1", *flags])
-        until(self._ready_or_ended, "the proxy is ready")
+        if wait_ready:
+            until(self._ready_or_ended, "the proxy is ready")
+        self.start_s = time.monotonic() - started_s
         assert self.running(), f"ended at start:\n{self.log}"
 
     @property

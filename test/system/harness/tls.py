@@ -66,18 +66,33 @@ class TlsGateway(Gateway):
         return f"https://{self.host}"
 
     def _serve(self, connection, number):
+        wrapped = self.context.wrap_socket(connection, server_side=True,
+                                           do_handshake_on_connect=False)
+        self._connections[number] = wrapped
         try:
-            connection.settimeout(PATIENCE_S)
-            wrapped = self.context.wrap_socket(connection, server_side=True)
+            wrapped.settimeout(PATIENCE_S)
+            wrapped.do_handshake()
             wrapped.settimeout(None)
         except OSError as error:
             self.refused.append(str(error))
-            connection.close()
+            _end_in_order(wrapped)
             del self._connections[number]
             return
-        self._connections[number] = wrapped
         self.serials[number] = (wrapped.getpeercert() or {}).get("serialNumber")
         super()._serve(wrapped, number)
+
+
+def _end_in_order(wrapped):
+    """Read what the peer still sends, as a server in Go does: a reset would take from it the alert
+    that says why it is refused."""
+    try:
+        wrapped.settimeout(0.3)
+        socket.socket.shutdown(wrapped, socket.SHUT_WR)
+        while socket.socket.recv(wrapped, 65536):
+            pass
+    except OSError:
+        pass
+    wrapped.close()
 
 
 class ForwardProxy:
