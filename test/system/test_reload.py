@@ -1,5 +1,6 @@
 """Certificates, keys and tokens change while the proxy runs: no request is lost over it."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -148,14 +149,18 @@ def wait_sent(gateway, authorization, pair):
 
 
 def descriptors(proxy):
-    return sorted(os.readlink(f"/proc/{proxy.pid}/fd/{fd}").split(":")[0]
-                  for fd in os.listdir(f"/proc/{proxy.pid}/fd"))
+    found = []
+    for fd in os.listdir(f"/proc/{proxy.pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found.append(os.readlink(f"/proc/{proxy.pid}/fd/{fd}").split(":")[0])
+    return found
 
 
 def watches(proxy):
     text = ""
     for fd in os.listdir(f"/proc/{proxy.pid}/fdinfo"):
-        with open(f"/proc/{proxy.pid}/fdinfo/{fd}", encoding="ascii") as info:
+        with contextlib.suppress(FileNotFoundError), \
+                open(f"/proc/{proxy.pid}/fdinfo/{fd}", encoding="ascii") as info:
             text += info.read()
     return text.count("inotify wd")
 
