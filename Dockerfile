@@ -1,19 +1,22 @@
-# Built and run on Debian 12, whose library versions the code is written for.
-FROM debian:12 AS build
+# Built on Debian 12, whose library versions the code is written for; run from nothing but the
+# program and its libraries. `make image` builds it.
+ARG BASE=debian:12-slim
+FROM ${BASE} AS build
 WORKDIR /src
 COPY test/tools/install-packages test/tools/install-packages
-RUN test/tools/install-packages build
+RUN test/tools/install-packages build \
+    && apt-get install -y --no-install-recommends ca-certificates
 COPY . .
 ARG REVISION=unknown
-RUN make REVISION="$REVISION"
+RUN make REVISION="$REVISION" && manifests/image/layout build/release/agent-proxy /image
 
-FROM debian:12-slim
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends \
-        ca-certificates libcurl4 libgnutls30 libjemalloc2 libmicrohttpd12 libsnappy1v5 \
-        libyaml-0-2 \
-    && rm -rf /var/lib/apt/lists/*
-COPY --from=build /src/build/release/agent-proxy /usr/bin/agent-proxy
-USER 65534:65534
+FROM scratch
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="agent-proxy" \
+      org.opencontainers.image.description="Joins the remote writes of a cluster and relays its queries, under one tenant" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=build /image/ /
+USER 65532:65532
 EXPOSE 9090
-ENTRYPOINT ["/usr/bin/agent-proxy"]
+ENTRYPOINT ["/agent-proxy"]

@@ -118,6 +118,7 @@ unit: $(UNIT) ## Run the unit tests
 clean: ## Remove build/
 	rm -rf build
 
+include manifests/ship.mk
 -include bench/bench.mk
 -include test/torture/torture.mk
 -include test/test.mk
