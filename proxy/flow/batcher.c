@@ -389,22 +389,25 @@ static void send_batch(struct batcher *batcher, struct batch *batch)
     send_part(batch);
 }
 
+/* The older of the first closed batch and the open one: a stream of requests that travel alone must
+ * not keep the others waiting. */
 static struct batch *next_to_send(struct batcher *batcher, uint64_t now_us)
 {
-    struct batch *batch = batcher->queue;
-    if (batch != NULL) {
-        batcher->queue = batch->next;
+    struct batch *open = batcher->open;
+    struct batch *closed = batcher->queue;
+    bool open_may_leave =
+        open != NULL && now_us >= open->opened_us + batcher->context->config->batch_linger_us;
+    if (open_may_leave && (closed == NULL || open->opened_us < closed->opened_us)) {
+        batcher->open = NULL;
+        return open;
+    }
+    if (closed != NULL) {
+        batcher->queue = closed->next;
         if (batcher->queue == NULL) {
             batcher->queue_end = &batcher->queue;
         }
-        return batch;
     }
-    batch = batcher->open;
-    if (batch == NULL || now_us < batch->opened_us + batcher->context->config->batch_linger_us) {
-        return NULL;
-    }
-    batcher->open = NULL;
-    return batch;
+    return closed;
 }
 
 static void drop_if_empty(struct batcher *batcher, struct batch *batch)

@@ -41,12 +41,11 @@ static int on_before_request(void *arg, char *remote, char *local, int remote_po
 {
     (void)remote;
     (void)local;
-    (void)remote_port;
     struct upstream_call *call = arg;
     long new_connections = 0;
     (void)curl_easy_getinfo(call->easy, CURLINFO_NUM_CONNECTS, &new_connections);
     if (new_connections == 0 &&
-        upstream_sockets_spoil_stale(&call->upstream->sockets, local_port)) {
+        upstream_sockets_spoil_stale(&call->upstream->sockets, local_port, remote_port)) {
         call->stale = true;
         return CURL_PREREQFUNC_ABORT;
     }

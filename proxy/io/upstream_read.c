@@ -5,8 +5,9 @@
 #include <strings.h>
 
 #define READ_BUFFER_BYTES (64L * 1024L)
-#define HEAD_BYTES_MAX    (128U * 1024U) /* of all heads and trailers of one answer: curl keeps them \
-                                          */
+#define HEAD_BYTES_MAX                                                         \
+    (128U * 1024U) /* of all heads and trailers of one answer: curl keeps them \
+                    */
 
 /* "HTTP/1.1 200 OK": the head of one answer begins, maybe of an interim one. */
 static unsigned status_of(const char *line, size_t bytes)

@@ -28,7 +28,8 @@ struct upstream_socket {
 struct upstream_connection {
     struct upstream_connection *next;
     int fd;
-    int local_port; /* 0: not asked for yet */
+    int local_port;
+    int remote_port; /* 0: not asked for yet */
 };
 
 static void on_socket_ready(struct loop_watch *watch, uint32_t events)
@@ -116,26 +117,34 @@ static void forget_connection(struct upstream_sockets *sockets, int fd)
     }
 }
 
-static int local_port_of(int fd)
+static int port_of(const struct sockaddr_storage *address)
+{
+    /* The port stands at the same place for both families. */
+    return ntohs(((const struct sockaddr_in *)(const void *)address)->sin_port);
+}
+
+/* Asked for once: a connection keeps its ports. */
+static void note_ports(struct upstream_connection *connection)
 {
     struct sockaddr_storage address = {0};
     socklen_t bytes = sizeof(address);
-    if (getsockname(fd, (struct sockaddr *)&address, &bytes) != 0) {
-        return 0;
+    if (getsockname(connection->fd, (struct sockaddr *)&address, &bytes) == 0) {
+        connection->local_port = port_of(&address);
     }
-    /* The port stands at the same place for both families. */
-    const struct sockaddr_in *in = (const void *)&address;
-    return ntohs(in->sin_port);
+    bytes = sizeof(address);
+    if (getpeername(connection->fd, (struct sockaddr *)&address, &bytes) == 0) {
+        connection->remote_port = port_of(&address);
+    }
 }
 
-bool upstream_sockets_spoil_stale(struct upstream_sockets *sockets, int local_port)
+bool upstream_sockets_spoil_stale(struct upstream_sockets *sockets, int local_port, int remote_port)
 {
     struct upstream_connection *connection = sockets->open;
     while (connection != NULL) {
-        if (connection->local_port == 0) {
-            connection->local_port = local_port_of(connection->fd);
+        if (connection->remote_port == 0) {
+            note_ports(connection);
         }
-        if (connection->local_port == local_port) {
+        if (connection->local_port == local_port && connection->remote_port == remote_port) {
             break;
         }
         connection = connection->next;

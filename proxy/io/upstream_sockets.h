@@ -41,9 +41,10 @@ curl_socket_t upstream_sockets_on_open(void *arg, curlsocktype purpose,
                                        struct curl_sockaddr *address);
 int upstream_sockets_on_close(void *arg, curl_socket_t fd);
 
-/* True when the connection from this local port has something to read, or has ended, though no
+/* True when the connection between these ports has something to read, or has ended, though no
  * request is on it: an answer to nothing (a late 408, say) that would be taken for the answer to
  * the next request. It is then shut down, so that curl finds it dead. */
-bool upstream_sockets_spoil_stale(struct upstream_sockets *sockets, int local_port);
+bool upstream_sockets_spoil_stale(struct upstream_sockets *sockets, int local_port,
+                                  int remote_port);
 
 #endif
