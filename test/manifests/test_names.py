@@ -17,8 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 MONITORING = ROOT / "manifests" / "monitoring"
 PROGRAM = os.environ.get("AGENT_PROXY", str(ROOT / "build/release/agent-proxy"))
 OTHERS = {"up"}  # of Prometheus itself
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*"),
-                    *(path for path in (ROOT / "manifests").rglob("*") if path.is_file())])
+TEXT = {".md", ".yaml", ".json", ".8", ".txt", ".tpl", ".service", ".default"}
+DOCUMENTS = sorted(path for pattern in ("*.md", "docs/*", "manifests/**/*")
+                   for path in ROOT.glob(pattern) if path.suffix in TEXT)
 # Flags of other programs that documents name.
 OTHER_FLAGS = {"server-side", "force-conflicts", "type", "patch-file", "print", "set", "install",
                "build-arg", "name", "namespace", "read-only", "tail", "rm", "previous"}
