@@ -83,7 +83,7 @@ void gateway_probe_tick(struct gateway_probe *probe)
         return;
     }
     uint64_t seen_us = atomic_load(probe->context->gateway_seen_us);
-    if (seen_us != 0 && now_us - seen_us < INTERVAL_US) {
+    if (seen_us != 0 && now_us < seen_us + INTERVAL_US) { /* by another worker, maybe just now */
         probe->due_us = seen_us + INTERVAL_US;
         return;
     }
