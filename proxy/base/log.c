@@ -3,6 +3,7 @@
 
 #include "base/decimal.h"
 #include "base/escape.h"
+#include "base/log_recent.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -136,28 +137,44 @@ static const char *log_level_name(enum log_level level)
     }
 }
 
-void log_write(const struct log *log, enum log_level level, const struct log_field *fields)
+/* Build a whole line, without its end of line; fields that find no room are left out. */
+static void log_line_build(struct log_line *line, size_t bytes_max, enum log_format format,
+                           enum log_level level, const struct log_field *fields)
 {
-    if (level < log->level) {
-        return;
-    }
-    int saved_errno = errno;
     char date[40];
-    struct log_line line = {.limit = LOG_LINE_BYTES_MAX - LOG_TAIL_BYTES};
     struct log_field head[] = {log_timestamp(date), log_str("level", log_level_name(level))};
-    bool whole = log_line_add_field(&line, log->format, &head[0]) &&
-                 log_line_add_field(&line, log->format, &head[1]);
+    line->size = 0;
+    line->limit = bytes_max - LOG_TAIL_BYTES;
+    bool whole =
+        log_line_add_field(line, format, &head[0]) && log_line_add_field(line, format, &head[1]);
     while (whole && fields->type != LOG_FIELD_END) {
-        whole = log_line_add_field(&line, log->format, fields);
+        whole = log_line_add_field(line, format, fields);
         fields++;
     }
 
-    line.limit = LOG_LINE_BYTES_MAX;
+    line->limit = bytes_max;
     if (!whole) {
         struct log_field cut = log_bool("truncated", true);
-        whole = log_line_add_field(&line, log->format, &cut);
+        whole = log_line_add_field(line, format, &cut);
     }
-    whole = whole && log_line_add_text(&line, log->format == LOG_FORMAT_JSON ? "}\n" : "\n");
+    whole = whole && log_line_add_text(line, format == LOG_FORMAT_JSON ? "}" : "");
+    assert(whole);
+}
+
+void log_write(const struct log *log, enum log_level level, const struct log_field *fields)
+{
+    int saved_errno = errno;
+    struct log_line line;
+    if (log->recent != NULL && level >= LOG_LEVEL_WARN) {
+        log_line_build(&line, LOG_RECENT_BYTES, LOG_FORMAT_JSON, level, fields);
+        log_recent_add(log->recent, line.text, line.size);
+    }
+    if (level < log->level) {
+        errno = saved_errno;
+        return;
+    }
+    log_line_build(&line, LOG_LINE_BYTES_MAX, log->format, level, fields);
+    bool whole = log_line_add_text(&line, "\n");
     assert(whole);
 
     ssize_t written;

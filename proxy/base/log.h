@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct log_recent;
+
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
 
 enum log_format { LOG_FORMAT_LOGFMT, LOG_FORMAT_JSON };
@@ -18,6 +20,7 @@ struct log {
     int fd;
     enum log_level level; /* lines below it are dropped */
     enum log_format format;
+    struct log_recent *recent; /* keeps warnings and errors, whatever the level; NULL: nobody */
 };
 
 enum log_field_type {
