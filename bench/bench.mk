@@ -42,3 +42,4 @@ bench-verify: all bench-tools ## Check each of SAMPLES=100000000 samples that we
 	$(Q)$(PYTHON) bench/verify --build=$(OUT) $(if $(SAMPLES),--samples=$(SAMPLES))
 
 include bench/reads.mk
+include bench/tls.mk
