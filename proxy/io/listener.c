@@ -80,15 +80,15 @@ int listener_open(const char *host, uint16_t port, bool shared,
 
 uint16_t listener_port(int fd)
 {
-    struct sockaddr_storage bound = {0};
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6; /* its port stands where that of v4 does */
+    } bound = {.v6 = {0}};
+
     socklen_t bytes = sizeof(bound);
-    if (getsockname(fd, (struct sockaddr *)&bound, &bytes) != 0) {
+    if (getsockname(fd, &bound.any, &bytes) != 0) {
         return 0;
     }
-    if (bound.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *v6 = (const void *)&bound;
-        return ntohs(v6->sin6_port);
-    }
-    const struct sockaddr_in *v4 = (const void *)&bound;
-    return ntohs(v4->sin_port);
+    return ntohs(bound.v4.sin_port);
 }

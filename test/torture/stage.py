@@ -14,7 +14,6 @@ import snappy
 from harness import http1, prometheus_text, wire
 from harness.client import Client
 from harness.gateway import Gateway, answer
-from harness.ports import Port
 
 MEMORY_BYTES = 1 << 20  # the budget of every run, so that a charge that leaks is missed
 HANG_S = 12.0  # no answer and no end takes longer, whatever fails
