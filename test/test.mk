@@ -41,3 +41,7 @@ docs: all ## Write docs/flags.md and docs/metrics.md from the program
 .PHONY: demo
 demo: all $(PACKAGES)/demo ## Show the main job on real parts; DEMO_SECONDS=20 ends by itself
 	@AGENT_PROXY=$(OUT)/agent-proxy $(PYTHON) test/demo/run
+
+.PHONY: walk
+walk: $(PACKAGES)/demo ## Go through the README as a newcomer, in a fresh clone, with an outage
+	@$(PYTHON) test/demo/walk
