@@ -117,23 +117,24 @@ static void forget_connection(struct upstream_sockets *sockets, int fd)
     }
 }
 
-static int port_of(const struct sockaddr_storage *address)
-{
-    /* The port stands at the same place for both families. */
-    return ntohs(((const struct sockaddr_in *)(const void *)address)->sin_port);
-}
+/* The port stands at the same place for both families. */
+union address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
 
 /* Asked for once: a connection keeps its ports. */
 static void note_ports(struct upstream_connection *connection)
 {
-    struct sockaddr_storage address = {0};
-    socklen_t bytes = sizeof(address);
-    if (getsockname(connection->fd, (struct sockaddr *)&address, &bytes) == 0) {
-        connection->local_port = port_of(&address);
-    }
-    bytes = sizeof(address);
-    if (getpeername(connection->fd, (struct sockaddr *)&address, &bytes) == 0) {
-        connection->remote_port = port_of(&address);
+    union address local = {.v6 = {0}};
+    union address remote = {.v6 = {0}};
+    socklen_t local_bytes = sizeof(local);
+    socklen_t remote_bytes = sizeof(remote);
+    if (getsockname(connection->fd, &local.any, &local_bytes) == 0 &&
+        getpeername(connection->fd, &remote.any, &remote_bytes) == 0) {
+        connection->local_port = ntohs(local.v4.sin_port);
+        connection->remote_port = ntohs(remote.v4.sin_port);
     }
 }
 
