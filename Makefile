@@ -94,6 +94,16 @@ $(OUT)/%.o: %.c $(PB_C)
 # Version and revision reach one file only, so a commit does not rebuild the world.
 $(OUT)/proxy/main.o: CPPFLAGS += -DAGENT_PROXY_VERSION='"$(VERSION)"' -DAGENT_PROXY_REVISION='"$(REVISION)"'
 
+# The status page is written as HTML and built in as bytes.
+$(GEN)/status_page.c: proxy/flow/status_page.html
+	@mkdir -p $(GEN)
+	$(call say,GEN,$@)
+	$(Q){ echo '#include "flow/status_page.h"'; echo 'const unsigned char status_page[] = {'; \
+	    od -An -v -tu1 $< | sed 's/[0-9][0-9]*/&,/g'; \
+	    echo '};'; echo 'const size_t status_page_bytes = sizeof(status_page);'; } >$@
+
+$(call lib,flow): $(OUT)/gen/status_page.o
+
 # Generated code is not held to our warnings.
 $(GEN)/%.pb-c.c: proto/%.proto
 	@mkdir -p $(GEN)

@@ -3,10 +3,12 @@
 #include "base/cgroup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/log_recent.h"
 #include "base/metrics.h"
 #include "config/config.h"
 #include "config/material.h"
 #include "flow/admin.h"
+#include "flow/status.h"
 #include "io/listener.h"
 #include "io/loop.h"
 #include "io/upstream.h"
@@ -46,6 +48,8 @@ const char *malloc_conf =
 struct program {
     struct config config;
     struct log log;
+    struct log_recent recent; /* of the log, for the status page */
+    struct status *status;    /* NULL: disabled */
     struct cgroup_limits limits;
     struct budget budget;
     struct admin_shared shared;
@@ -98,6 +102,7 @@ static void size_up(struct program *program)
                                             .cpu_quota_millis = program->limits.cpu_millis,
                                             .memory_limit_bytes = program->limits.memory_bytes};
     program->shared.memory_ceiling_bytes = memory_ceiling(program);
+    gateway_state_init(&program->shared.gateway);
 }
 
 /* With several workers each has its own socket on the port. Such sockets would also share the port
@@ -237,6 +242,13 @@ static void end_if_signalled_again(struct program *program)
     }
 }
 
+static uint64_t deadline_us(const struct program *program, const struct reload *reload)
+{
+    uint64_t reload_us = reload_deadline_us(reload);
+    uint64_t status_us = program->status != NULL ? status_deadline_us(program->status) : LOOP_NEVER;
+    return reload_us < status_us ? reload_us : status_us;
+}
+
 /* Serve until a signal says to stop; files that change and SIGHUP are honoured meanwhile. */
 static int run_until_signal(struct program *program)
 {
@@ -249,12 +261,15 @@ static int run_until_signal(struct program *program)
     }
     int number = 0;
     while (number == 0 || number == SIGHUP) {
-        loop_wait(program->loop, program->signalled ? 0 : reload_deadline_us(reload));
+        loop_wait(program->loop, program->signalled ? 0 : deadline_us(program, reload));
         number = next_signal(program);
         if (number == SIGHUP) {
             reload_ask(reload, "SIGHUP");
         }
         reload_tick(reload);
+        if (program->status != NULL) {
+            status_tick(program->status);
+        }
     }
     reload_free(reload);
     log_info(&program->log, "stopping: settling what is in flight",
@@ -308,6 +323,26 @@ static void stop_workers(struct program *program)
     }
 }
 
+/* Whatever there is to show is kept from the start. */
+static int prepare_status(struct program *program)
+{
+    if (program->config.web_disable) {
+        return EXIT_CODE_OK;
+    }
+    log_recent_init(&program->recent);
+    program->log.recent = &program->recent;
+    program->status = status_new(&(struct status_settings){.config = &program->config,
+                                                           .budget = &program->budget,
+                                                           .shared = &program->shared,
+                                                           .recent = &program->recent});
+    program->shared.status = program->status;
+    if (program->status == NULL) {
+        log_error(&program->log, "out of memory");
+        return EXIT_CODE_FAILED;
+    }
+    return EXIT_CODE_OK;
+}
+
 /* The soft limit of descriptors is often far below what the hard one allows. */
 static void raise_descriptors(void)
 {
@@ -324,6 +359,7 @@ static void free_program(struct program *program)
     if (program->signal_fd >= 0) {
         close(program->signal_fd);
     }
+    status_free(program->status);
     material_release(program->material);
     config_deinit(&program->config);
 }
@@ -332,7 +368,11 @@ static int serve(struct program *program)
 {
     raise_descriptors();
     size_up(program);
-    int code = take_signals(program);
+    int code = prepare_status(program);
+    if (code != EXIT_CODE_OK) {
+        return code;
+    }
+    code = take_signals(program);
     if (code != EXIT_CODE_OK) {
         return code;
     }

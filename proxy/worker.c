@@ -170,7 +170,9 @@ static struct server *make_server(struct worker *worker)
         .handlers = {[ROUTE_WRITE] = intake_handler(worker->intake),
                      [ROUTE_METRICS] = admin,
                      [ROUTE_HEALTHY] = admin,
-                     [ROUTE_READY] = admin},
+                     [ROUTE_READY] = admin,
+                     [ROUTE_STATUS] = config->web_disable ? NULL : admin,
+                     [ROUTE_STATUS_JSON] = config->web_disable ? NULL : admin},
         .on_refused = admin_on_refused,
         .owner = worker->admin,
         .gate = guard_gate(worker->guard),
@@ -216,7 +218,8 @@ struct worker *worker_new(const struct worker_settings *settings)
                                             .log = settings->log,
                                             .budget = settings->budget,
                                             .metrics = settings->metrics,
-                                            .gateway_seen_us = &settings->shared->gateway_seen_us};
+                                            .gateway_seen_us = &settings->shared->gateway_seen_us,
+                                            .gateway = &settings->shared->gateway};
     worker->material = material_hold(settings->material);
     if (!make(worker)) {
         log_error(settings->log, "cannot make a worker", log_str("error", strerror(errno)));

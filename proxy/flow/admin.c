@@ -7,6 +7,8 @@
 #include "base/metrics.h"
 #include "config/config.h"
 #include "flow/context.h"
+#include "flow/status.h"
+#include "flow/status_page.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +16,7 @@
 
 #define GATEWAY_SEEN_US        (30U * 1000U * 1000U)
 #define METRICS_PAGE_BYTES_MAX (1024U * 1024U)
+#define STATUS_BYTES_MAX       (128U * 1024U)
 
 struct admin {
     const struct flow_context *context;
@@ -104,6 +107,43 @@ static void reply_with_readiness(const struct admin *admin, struct exchange *exc
     }
 }
 
+/* Nothing is loaded from anywhere, and no other page may show this one. */
+#define POLICY                                                                    \
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; " \
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "    \
+    "frame-ancestors 'none'"
+
+static const struct server_header page_headers[] = {{"Content-Security-Policy", POLICY},
+                                                    {"X-Content-Type-Options", "nosniff"},
+                                                    {"Referrer-Policy", "no-referrer"},
+                                                    {"Cache-Control", "no-store"},
+                                                    {NULL, NULL}};
+
+static void reply_with_page(struct exchange *exchange)
+{
+    exchange_reply(exchange, &(struct server_reply){.status = 200,
+                                                    .content_type = "text/html; charset=utf-8",
+                                                    .headers = page_headers,
+                                                    .body = status_page,
+                                                    .body_bytes = status_page_bytes});
+}
+
+static void reply_with_status(const struct admin *admin, struct exchange *exchange)
+{
+    struct buf json;
+    buf_init(&json, STATUS_BYTES_MAX);
+    if (status_print(admin->shared->status, &json) == 0) {
+        exchange_reply(exchange, &(struct server_reply){.status = 200,
+                                                        .content_type = "application/json",
+                                                        .headers = page_headers,
+                                                        .body = json.data,
+                                                        .body_bytes = json.size});
+    } else {
+        exchange_reply_text(exchange, 503, NULL, "out of memory");
+    }
+    buf_deinit(&json);
+}
+
 static void on_headers(void *owner, struct exchange *exchange)
 {
     (void)owner;
@@ -118,6 +158,10 @@ static void on_complete(void *owner, struct exchange *exchange)
         reply_with_metrics(admin, exchange);
     } else if (route == ROUTE_READY) {
         reply_with_readiness(admin, exchange);
+    } else if (route == ROUTE_STATUS) {
+        reply_with_page(exchange);
+    } else if (route == ROUTE_STATUS_JSON) {
+        reply_with_status(admin, exchange);
     } else {
         exchange_reply_text(exchange, 200, NULL, "healthy");
     }

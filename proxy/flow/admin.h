@@ -1,8 +1,9 @@
-/* What the proxy says of itself: /metrics, /-/healthy, /-/ready, and the replies to requests that
- * no route takes. */
+/* What the proxy says of itself: /metrics, /-/healthy, /-/ready, the status page, and the replies
+ * to requests that no route takes. */
 #ifndef AGENT_PROXY_FLOW_ADMIN_H
 #define AGENT_PROXY_FLOW_ADMIN_H
 
+#include "flow/gateway_state.h"
 #include "io/server.h"
 
 #include <stdatomic.h>
@@ -13,6 +14,7 @@
 struct admin;
 struct flow_context;
 struct metrics;
+struct status;
 
 /* What the workers share and admin shows. Owner: main; outlives the workers. */
 struct admin_shared {
@@ -25,9 +27,11 @@ struct admin_shared {
     atomic_bool reload_successful;  /* the last time that certificates and credentials were read */
     _Atomic uint64_t reload_time_s; /* [s] Unix time of the last success */
     _Atomic uint64_t gateway_seen_us; /* monotonic, of its last answer; 0: never */
-    uint64_t cpu_quota_millis;        /* of the container; 0: none */
-    uint64_t memory_limit_bytes;      /* of the container; 0: none */
-    uint64_t memory_ceiling_bytes;    /* computed */
+    struct gateway_state gateway;
+    uint64_t cpu_quota_millis;     /* of the container; 0: none */
+    uint64_t memory_limit_bytes;   /* of the container; 0: none */
+    uint64_t memory_ceiling_bytes; /* computed */
+    struct status *status;         /* of the status page; NULL: it is disabled */
 };
 
 /* Errors: NULL without memory. */
@@ -35,7 +39,7 @@ __attribute__((warn_unused_result)) struct admin *admin_new(const struct flow_co
                                                             const struct admin_shared *shared);
 void admin_free(struct admin *admin);
 
-/* The handler of /metrics, /-/healthy and /-/ready. Owner: admin. */
+/* The handler of /metrics, /-/healthy, /-/ready and the status page. Owner: admin. */
 const struct server_handler *admin_handler(struct admin *admin);
 
 /* The reply to a request that the server turned away; owner is the admin. */

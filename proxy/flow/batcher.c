@@ -8,6 +8,7 @@
 #include "config/config.h"
 #include "flow/batch.h"
 #include "flow/context.h"
+#include "flow/gateway_state.h"
 #include "flow/request.h"
 #include "io/loop.h"
 #include "io/server.h"
@@ -222,6 +223,7 @@ static void log_trouble(struct batcher *batcher, const struct outcome *outcome, 
     struct log_gate *gate = misconfigured ? &batcher->misconfig_gate : &batcher->trouble_gate;
     uint64_t interval_us = misconfigured ? MISCONFIG_INTERVAL_US : TROUBLE_LOG_INTERVAL_US;
     batcher->in_trouble = true;
+    gateway_state_note_trouble(batcher->context->gateway, misconfigured, outcome);
     if (!log_gate_pass(gate, clock_now_us(), interval_us, &held_back)) {
         return;
     }
@@ -250,6 +252,7 @@ static void set_misconfigured(struct batcher *batcher, bool misconfigured)
 
 static void log_recovery(struct batcher *batcher)
 {
+    gateway_state_note_good(batcher->context->gateway);
     set_misconfigured(batcher, false);
     if (batcher->in_trouble) {
         batcher->in_trouble = false;

@@ -6,6 +6,7 @@
 
 struct budget;
 struct config;
+struct gateway_state;
 struct log;
 struct metrics;
 
@@ -16,6 +17,7 @@ struct flow_context {
     struct budget *budget;
     struct metrics *metrics;           /* the worker's own */
     _Atomic uint64_t *gateway_seen_us; /* when the gateway last answered, on any worker */
+    struct gateway_state *gateway;     /* what became of the last writes, on any worker */
 };
 
 #endif

@@ -46,6 +46,8 @@ static const struct entry table[] = {
     {"/metrics", {ROUTE_METRICS, READ, ALLOW_READ, "metrics"}},
     {"/-/healthy", {ROUTE_HEALTHY, READ, ALLOW_READ, "healthy"}},
     {"/-/ready", {ROUTE_READY, READ, ALLOW_READ, "ready"}},
+    {"/", {ROUTE_STATUS, READ, ALLOW_READ, "status"}},
+    {"/-/status.json", {ROUTE_STATUS_JSON, READ, ALLOW_READ, "status_json"}},
 };
 
 /* Anything that some server on the way might read as another path than we do. */

@@ -12,6 +12,8 @@ enum route_id {
     ROUTE_METRICS,
     ROUTE_HEALTHY,
     ROUTE_READY,
+    ROUTE_STATUS,      /* a page for people */
+    ROUTE_STATUS_JSON, /* what it shows */
     ROUTE_READ_QUERY,
     ROUTE_READ_QUERY_RANGE,
     ROUTE_READ_SERIES,

@@ -9,6 +9,7 @@
 #include "base/metrics.h"
 #include "config/config.h"
 #include "flow/context.h"
+#include "flow/gateway_state.h"
 #include "flow/request.h"
 #include "io/loop.h"
 
@@ -29,6 +30,7 @@ struct stage {
     struct metrics metrics;
     struct flow_context context;
     _Atomic uint64_t gateway_seen_us;
+    struct gateway_state gateway;
     struct upstream upstream;
     struct batcher *batcher;
 };
@@ -54,7 +56,8 @@ static inline void stage_open(struct stage *stage)
                                            .log = &quiet,
                                            .budget = &stage->budget,
                                            .metrics = &stage->metrics,
-                                           .gateway_seen_us = &stage->gateway_seen_us};
+                                           .gateway_seen_us = &stage->gateway_seen_us,
+                                           .gateway = &stage->gateway};
     stage->batcher = batcher_new(&stage->context, &stage->upstream);
     assert_non_null(stage->batcher);
 }

@@ -28,6 +28,8 @@ static void test_table(void **state)
         {"/metrics", ROUTE_METRICS, "GET, HEAD", "metrics"},
         {"/-/healthy", ROUTE_HEALTHY, "GET, HEAD", "healthy"},
         {"/-/ready", ROUTE_READY, "GET, HEAD", "ready"},
+        {"/", ROUTE_STATUS, "GET, HEAD", "status"},
+        {"/-/status.json", ROUTE_STATUS_JSON, "GET, HEAD", "status_json"},
         {"/api/v1/query", ROUTE_READ_QUERY, "GET, HEAD, POST", "query"},
         {"/api/v1/query_range", ROUTE_READ_QUERY_RANGE, "GET, HEAD, POST", "query_range"},
         {"/api/v1/series", ROUTE_READ_SERIES, "GET, HEAD, POST", "series"},
@@ -73,7 +75,8 @@ static void test_not_found(void **state)
 {
     (void)state;
     static const char *const paths[] = {
-        "/",
+        "/-/",
+        "/-/status",
         "/api",
         "/api/v1",
         "/api/v1/",
