@@ -33,6 +33,7 @@ struct reload {
     const char *reason; /* a signal's; NULL: files or the clock */
     uint64_t due_us;
     uint64_t changed_us;              /* when the first change came that is not read yet; 0: none */
+    bool doubted;                     /* it failed, and is tried once more before that is said */
     char error[MATERIAL_ERROR_BYTES]; /* why it failed the last time; "": it did not */
 };
 
@@ -185,11 +186,17 @@ void reload_tick(struct reload *reload)
     char error[MATERIAL_ERROR_BYTES] = "";
     reload->changed_us = 0;
     struct material *material = material_load(reload->config, error);
+    if (material == NULL && !reload->doubted && strcmp(reload->error, error) != 0) {
+        reload->doubted = true; /* a certificate whose key is just being written, maybe */
+        reload->due_us = clock_now_us() + SETTLE_US;
+        return;
+    }
     if (material != NULL) {
         succeed(reload, material);
     } else {
         fail(reload, error);
     }
+    reload->doubted = false;
     reload->reason = NULL;
     reload->due_us = clock_now_us() + (material != NULL ? RECHECK_US : RETRY_US);
 }
