@@ -1,6 +1,8 @@
 """TLS on both sides: who is let in, whom the proxy trusts, and what the log says of the others."""
 
 import base64
+import contextlib
+import json
 import socket
 import ssl
 import time
@@ -17,6 +19,7 @@ from harness.waiting import until
 
 TOKEN = "token-that-nobody-may-see"
 PASSWORD = "password-that-nobody-may-see"
+PASSWORD_HASH = "$2b$04$xG806uUjhhlKoNAPT9zAturf1k3u7ltewU4.TvOPdPbBgDY5wsFeC"  # bcrypt, cheap
 SECRETS = [TOKEN, PASSWORD, base64.b64encode(f"proxy:{PASSWORD}".encode()).decode()]
 
 # No target answers, which Prometheus stores as well: a series "up" five times a second.
@@ -28,6 +31,7 @@ scrape_configs:
 remote_write:
 - url: {url}/api/v1/receive
   tls_config: {{ca_file: {ca}, cert_file: {cert}, key_file: {key}}}
+  basic_auth: {{username: sender, password_file: {password}}}
   queue_config: {{batch_send_deadline: 200ms, max_shards: 1}}
 """
 
@@ -51,27 +55,59 @@ def start(start_proxy, pki):
 # -- The whole way -------------------------------------------------------------------------------
 
 
-def test_prometheus_writes_over_mtls_to_a_gateway_with_mtls_and_a_token(
-        start, start_tls_gateway, pki, tmp_path):
+@pytest.fixture
+def web_config(pki, tmp_path):
+    """mTLS and one user, as Prometheus' web configuration has it."""
+    path = tmp_path / "web.yml"
+    path.write_text(json.dumps({
+        "tls_server_config": {"cert_file": str(pki.server.cert), "key_file": str(pki.server.key),
+                              "client_ca_file": str(pki.ca.cert),
+                              "client_auth_type": "RequireAndVerifyClientCert"},
+        "basic_auth_users": {"sender": PASSWORD_HASH}}))
+    return path
+
+
+@contextlib.contextmanager
+def prometheus_before(proxy, pki, folder, password):
+    """A Prometheus that scrapes, and writes to the proxy with this password."""
+    (folder / "sender").mkdir()
+    (folder / "password").write_text(password)
+    sender = Prometheus(folder / "sender", SENDER.format(
+        url=proxy.url.replace("127.0.0.1", "localhost"), ca=pki.ca.cert, cert=pki.client.cert,
+        key=pki.client.key, password=folder / "password"))
+    try:
+        yield sender
+    finally:
+        sender.close()
+
+
+def test_prometheus_writes_over_mtls_with_a_password_to_a_gateway_with_mtls_and_a_token(
+        start, start_tls_gateway, pki, web_config, tmp_path):
     gateway = start_tls_gateway(server_context(pki.server, client_authority=pki.ca))
     token = tmp_path / "token"
     token.write_text(TOKEN + "\n")
-    proxy = start(gateway, *pki.listener_flags(), *pki.gateway_flags(pki.client),
+    proxy = start(gateway, f"--http.config={web_config}", *pki.gateway_flags(pki.client),
                   f"--gateway.config=bearer_token_file: {token}",
                   tls=client_context(pki.ca, pki.client))
-    folder = tmp_path / "sender"
-    folder.mkdir()
-    host = proxy.url.replace("127.0.0.1", "localhost")
-    sender = Prometheus(folder, SENDER.format(url=host, ca=pki.ca.cert, cert=pki.client.cert,
-                                              key=pki.client.key))
-    try:
+    with prometheus_before(proxy, pki, tmp_path, PASSWORD):
         until(lambda: any("up" in wire.names(post.request) for post in list(gateway.posts)),
               "what Prometheus scraped comes to the gateway")
-    finally:
-        sender.close()
     assert {post.headers.get("Authorization") for post in gateway.posts} == {f"Bearer {TOKEN}"}
     assert set(gateway.serials.values()) == {pki.client.serial}
     assert "level=warn" not in proxy.log and "level=error" not in proxy.log
+
+
+def test_a_wrong_password_is_refused_and_noted(start, gateway, pki, web_config, body):
+    proxy = start(gateway, f"--http.config={web_config}", tls=client_context(pki.ca, pki.client))
+    wrong = PASSWORD.upper()
+    proxy.secrets.append(wrong)
+    for authorization in (None, basic("sender", wrong), basic("nobody", PASSWORD)):
+        response = proxy.write(body, Authorization=authorization)
+        assert response.status == 401
+        assert response.headers.get("WWW-Authenticate").startswith("Basic")
+    proxy.wait_line('level=warn .*msg="wrong user or password" user=sender')
+    assert gateway.posts == []
+    assert proxy.write(body, Authorization=basic("sender", PASSWORD)).status == 204
 
 
 # -- Senders that are turned away ----------------------------------------------------------------
