@@ -34,6 +34,11 @@ static bool has_slash_dots(const char *path, size_t bytes)
     return false;
 }
 
+static bool is(const char *path, size_t bytes, const char *whole)
+{
+    return bytes == strlen(whole) && memcmp(path, whole, bytes) == 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     const char *path = (const char *)data;
@@ -42,7 +47,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         abort();
     }
     bool found = route->id != ROUTE_NONE && route->id != ROUTE_BAD_PATH;
-    if (found != (route->methods != 0) || (found && !is_plain(path, bytes))) {
+    bool own_page = route->id == ROUTE_STATUS || route->id == ROUTE_STATUS_JSON;
+    if (found != (route->methods != 0) || (found && !own_page && !is_plain(path, bytes))) {
+        abort();
+    }
+    if ((route->id == ROUTE_STATUS && !is(path, bytes, "/")) ||
+        (route->id == ROUTE_STATUS_JSON && !is(path, bytes, "/-/status.json"))) {
         abort();
     }
     if (route->id != ROUTE_BAD_PATH && has_slash_dots(path, bytes)) {

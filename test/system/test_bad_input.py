@@ -58,7 +58,7 @@ def test_what_is_not_remote_write_1_is_unsupported(gateway, proxy, good_body, he
 
 
 @pytest.mark.parametrize("target, status", [
-    ("/", 404), ("/api/v1", 404), ("/api/v1/receive/", 404), ("/api/v1/writes", 404),
+    ("/", 405), ("/api/v1", 404), ("/api/v1/receive/", 404), ("/api/v1/writes", 404),
     ("/API/v1/write", 404), ("/member-1/api/v1/receive", 404), ("/api/v1/admin/tsdb", 404),
     ("/api/v1/%72eceive", 400), ("/api/v1%2freceive", 400), ("/api/v1/%2e%2e/receive", 400),
     ("/api/v1/../v1/receive", 400), ("//api/v1/receive", 400), ("/api/v1/receive%00", 400),
