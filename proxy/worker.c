@@ -72,8 +72,12 @@ struct worker {
 static size_t idle_connections(const struct config *config, const struct material *material)
 {
     uint64_t wanted = config->gateway_max_inflight + config->reads_max_inflight;
-    uint64_t most = material->gateway.max_idle_conns_per_host;
-    return (size_t)(most > 0 && most < wanted ? most : wanted);
+    const uint64_t limits[] = {material->gateway.max_idle_conns_per_host,
+                               material->gateway.max_idle_conns};
+    for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+        wanted = limits[i] > 0 && limits[i] < wanted ? limits[i] : wanted;
+    }
+    return (size_t)wanted;
 }
 
 static struct upstream *make_upstream(struct worker *worker)
@@ -124,6 +128,7 @@ static void use_identity(struct worker *worker)
     upstream_set_identity(
         worker->upstream,
         &(struct upstream_identity){.authorization = gateway->authorization,
+                                    .idle_timeout_us = gateway->idle_conn_timeout_us,
                                     .ca_pem = gateway->ca_pem,
                                     .cert_pem = gateway->client_cert_pem,
                                     .key_pem = gateway->client_key_pem,

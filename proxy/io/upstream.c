@@ -80,7 +80,9 @@ static bool set_up(struct upstream_call *call)
     UPSTREAM_SET(CURLOPT_QUICK_EXIT,
                  1L); /* else a resolver's thread is joined, and the loop blocks */
     UPSTREAM_SET(CURLOPT_TCP_KEEPALIVE, 1L);
-    UPSTREAM_SET(CURLOPT_MAXAGE_CONN, CONNECTION_IDLE_S);
+    uint64_t idle_us = call->upstream->identity.idle_timeout_us;
+    UPSTREAM_SET(CURLOPT_MAXAGE_CONN,
+                 idle_us > 0 ? (long)((idle_us + 999999) / 1000000) : CONNECTION_IDLE_S);
     UPSTREAM_SET(CURLOPT_MAXLIFETIME_CONN,
                  (long)((settings->connection_age_us + 999999) / 1000000));
     /* So that connections spread over a name's addresses: curl shuffles them as it resolves the

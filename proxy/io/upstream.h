@@ -48,9 +48,10 @@ struct upstream_identity {
     const char *ca_pem;        /* NULL: the system's */
     const char *cert_pem;
     const char *key_pem;
-    const char *server_name; /* in the gateway's certificate; NULL: its host */
-    const char *proxy_url;   /* NULL: none, whatever the environment says */
-    bool tls_1_3_only;       /* else 1.2 will do */
+    const char *server_name;  /* in the gateway's certificate; NULL: its host */
+    const char *proxy_url;    /* NULL: none, whatever the environment says */
+    uint64_t idle_timeout_us; /* of a pooled connection; 0: the default, which is short */
+    bool tls_1_3_only;        /* else 1.2 will do */
     bool insecure_skip_verify;
 };
 
