@@ -22,7 +22,8 @@ DOCUMENTS = sorted(path for pattern in ("*.md", "docs/*", "manifests/**/*")
                    for path in ROOT.glob(pattern) if path.suffix in TEXT)
 # Flags of other programs that documents name.
 OTHER_FLAGS = {"server-side", "force-conflicts", "type", "patch-file", "print", "set", "install",
-               "build-arg", "name", "namespace", "read-only", "tail", "rm", "previous"}
+               "build-arg", "name", "namespace", "read-only", "tail", "rm", "previous",
+               "scenarios", "peers", "repeats"}
 
 
 def load(path):
