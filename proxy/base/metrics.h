@@ -75,7 +75,6 @@
     X(REJECTED_HTTP, "agent_proxy_requests_rejected_total", "reason=\"http\"", "")                 \
     X(REJECTED_BUDGET, "agent_proxy_requests_rejected_total", "reason=\"memory_budget\"", "")      \
     X(REJECTED_CONNECTIONS, "agent_proxy_requests_rejected_total", "reason=\"connections\"", "")   \
-    X(REJECTED_STOPPING, "agent_proxy_requests_rejected_total", "reason=\"stopping\"", "")         \
     X(REJECTED_UNAUTHORIZED, "agent_proxy_requests_rejected_total", "reason=\"unauthorized\"", "") \
     X(REJECTED_PASSWORD_CHECKS, "agent_proxy_requests_rejected_total",                             \
       "reason=\"password_checks\"", "")                                                            \

@@ -75,7 +75,8 @@ enum server_client_auth {
     SERVER_CLIENT_AUTH_VERIFY   /* needed, and signed by the client CA */
 };
 
-/* TLS of the listener. Owner: lent until the server has no connection made with it any more. */
+/* TLS of the listener. Owner: borrowed by server_new() and server_set_tls(): the TLS library loads
+ * it. */
 struct server_tls {
     const char *cert_pem;
     const char *key_pem;
