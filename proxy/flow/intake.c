@@ -155,8 +155,8 @@ static void on_body(void *owner, struct exchange *exchange, const uint8_t *data,
     intake->held_bytes += bytes;
 }
 
-/* What the gateway may be sent at once, and a batch that forms meanwhile, is all that is of use
- * here. More is better left with the kernel: it would only grow cold. */
+/* What the gateway may be sent at once is all that is of use here. More is better left with the
+ * kernel: it would only grow cold. */
 static uint8_t *on_room(void *owner, struct exchange *exchange, size_t *room, uint64_t *again_us)
 {
     struct intake *intake = owner;
@@ -271,8 +271,8 @@ struct intake *intake_new(const struct flow_context *context, struct batcher *ba
                                               .on_received = on_received,
                                               .on_complete = on_complete,
                                               .on_end = on_end};
-    intake->held_bytes_max =
-        context->config->batch_max_bytes * (context->config->gateway_max_inflight + 1);
+    uint64_t inflight = context->config->gateway_max_inflight;
+    intake->held_bytes_max = context->config->batch_max_bytes * (inflight > 1 ? inflight : 2);
     buf_init(&intake->scratch, (size_t)context->config->limits_decoded_bytes);
     return intake;
 }
