@@ -20,6 +20,7 @@
 
 #define SCRATCH_KEPT_BYTES   (4U * 1024U * 1024U) /* a larger one is given back after its use */
 #define CHUNKED_CHARGE_BYTES (64U * 1024U)
+#define HELD_BYTES_MAX_LEAST (4U * 1024U * 1024U) /* below it there is nothing to be saved */
 
 struct intake {
     const struct flow_context *context;
@@ -271,8 +272,11 @@ struct intake *intake_new(const struct flow_context *context, struct batcher *ba
                                               .on_received = on_received,
                                               .on_complete = on_complete,
                                               .on_end = on_end};
-    uint64_t inflight = context->config->gateway_max_inflight;
-    intake->held_bytes_max = context->config->batch_max_bytes * (inflight > 1 ? inflight : 2);
+    intake->held_bytes_max =
+        context->config->batch_max_bytes * context->config->gateway_max_inflight;
+    if (intake->held_bytes_max < HELD_BYTES_MAX_LEAST) {
+        intake->held_bytes_max = HELD_BYTES_MAX_LEAST;
+    }
     buf_init(&intake->scratch, (size_t)context->config->limits_decoded_bytes);
     return intake;
 }
