@@ -188,8 +188,8 @@ int upstream_sockets_run(struct upstream_sockets *sockets)
         struct upstream_socket *next = socket->next_ready;
         uint32_t events = socket->events;
         socket->events = 0;
-        if (socket->registered == 0) {
-            /* Closed by what curl did for another socket of this turn. */
+        if (socket->registered == 0 || status != 0) {
+            /* Closed by what curl did for another socket of this turn; or curl has failed. */
         } else if (socket->wanted == 0) {
             /* Of an idle connection: its end, or an answer to nothing. The next call that would
              * use it finds out; until then it must not wake us again and again. */
@@ -207,6 +207,15 @@ int upstream_sockets_run(struct upstream_sockets *sockets)
         socket = next;
     }
     return status;
+}
+
+bool upstream_sockets_wanted(const struct upstream_sockets *sockets, curl_socket_t fd)
+{
+    const struct upstream_socket *socket = sockets->all;
+    while (socket != NULL && socket->fd != fd) {
+        socket = socket->next;
+    }
+    return socket != NULL && socket->wanted != 0;
 }
 
 /* Only of connections is the end told by upstream_sockets_on_close(), not of the descriptors that a

@@ -28,8 +28,12 @@ __attribute__((warn_unused_result)) int upstream_sockets_init(struct upstream_so
 /* Forget all, after multi has been cleaned up. */
 void upstream_sockets_deinit(struct upstream_sockets *sockets);
 
-/* Hand the events of this turn to curl. Errors: -ENOMEM when curl failed at one of them. */
+/* Hand the events of this turn to curl. Errors: -ENOMEM when curl failed at one of them; it has
+ * then not seen the rest. */
 __attribute__((warn_unused_result)) int upstream_sockets_run(struct upstream_sockets *sockets);
+
+/* Whether curl wants anything of the descriptor fd. */
+bool upstream_sockets_wanted(const struct upstream_sockets *sockets, curl_socket_t fd);
 
 /* Put curl's wishes into force. */
 void upstream_sockets_flush(struct upstream_sockets *sockets);
