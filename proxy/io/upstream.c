@@ -92,10 +92,20 @@ static bool set_up(struct upstream_call *call)
     return ok;
 }
 
+static void free_headers(struct upstream_call *call)
+{
+    if (call->is_write) {
+        curl_slist_free_all(call->headers);
+    }
+    free(call->header_block);
+    call->header_block = NULL;
+    call->headers = NULL;
+}
+
 static void free_call(struct upstream_call *call)
 {
     curl_easy_cleanup(call->easy);
-    curl_slist_free_all(call->headers);
+    free_headers(call);
     curl_slist_free_all(call->connect_to);
     free(call->host_line);
     free(call);
@@ -132,8 +142,7 @@ void call_put(struct upstream_call *call)
         return;
     }
     if (!call->is_write) {
-        curl_slist_free_all(call->headers);
-        call->headers = NULL;
+        free_headers(call);
     }
     struct upstream_call **idle = call->is_write ? &upstream->idle_writes : &upstream->idle_reads;
     call->prev = NULL;
