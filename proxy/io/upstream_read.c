@@ -58,6 +58,7 @@ static size_t on_read_header(char *line, size_t size, size_t count, void *arg)
 static size_t on_read_answer(char *data, size_t size, size_t count, void *arg)
 {
     struct upstream_call *call = arg;
+    call->upstream->sockets.bulk_bytes += size * count;
     bool taken = call->read.on_data(call->read.arg, (const uint8_t *)data, size * count);
     return taken ? size * count : CURL_WRITEFUNC_PAUSE;
 }
