@@ -112,8 +112,9 @@ static void test_a_body_comes_in_pieces(void **state)
         send_bytes(&stage, &client, request.data, head_bytes);
         for (size_t at = head_bytes; at < request.size; at += piece) {
             size_t left = request.size - at;
-            assert_int_equal(peer_send_some(&client, request.data + at, left < piece ? left : piece),
-                             left < piece ? left : piece);
+            assert_int_equal(
+                peer_send_some(&client, request.data + at, left < piece ? left : piece),
+                left < piece ? left : piece);
             loop_wait(stage.loop, 0);
             server_run(stage.server);
         }
@@ -359,6 +360,31 @@ static void test_a_long_head_goes_the_long_way(void **state)
     stage_close(&stage);
 }
 
+/* The greatest of all lengths stands for one that is not known. */
+static void test_a_body_without_end_is_refused(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open_direct(&stage, REPLY_AT_ROOM);
+    for (size_t i = 0; i < 2; i++) {
+        struct peer client;
+        struct message message;
+        peer_connect(&client, stage.port);
+        if (i == 1) {
+            send_text(&stage, &client, POST_FIVE);
+            expect_status(&stage, &client, 200);
+        }
+        send_text(&stage, &client,
+                  WRITE "Content-Length: 18446744073709551615\r\n\r\n" GET_METRICS);
+        await(&stage, &client, false, &message);
+        assert_int_equal(message_status(&message), 400);
+        expect_end(&stage, &client);
+        assert_int_equal(stage.count, i);
+        peer_close(&client);
+    }
+    stage_close(&stage);
+}
+
 /* -- The gate --------------------------------------------------------------------------------- */
 
 /* Owner: the test. */
@@ -441,8 +467,7 @@ static void test_an_early_reply_waits_for_the_body(void **state)
     static const struct {
         enum reply_at at;
         const char *events;
-    } cases[] = {
-        {REPLY_AT_HEADERS, "he"}, {REPLY_AT_ROOM, "he"}, {REPLY_AT_BODY, "hre"}};
+    } cases[] = {{REPLY_AT_HEADERS, "he"}, {REPLY_AT_ROOM, "he"}, {REPLY_AT_BODY, "hre"}};
 
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct stage stage;
@@ -645,10 +670,9 @@ static void test_headers_that_each_reply_has(void **state)
             assert_null(frame);
         }
         const char *after = message_header(&message, "Retry-After", text, sizeof(text));
-        assert_int_equal(after == NULL ? 0 : strtoul(after, NULL, 10),
-                         i % 3 == 1 ? 5
-                         : i < 3    ? 9
-                                    : 0);
+        assert_int_equal(after == NULL ? 0 : strtoul(after, NULL, 10), i % 3 == 1 ? 5
+                                                                       : i < 3    ? 9
+                                                                                  : 0);
     }
     peer_close(&client);
     stage_close(&stage);
@@ -669,6 +693,7 @@ int main(void)
         cmocka_unit_test(test_a_client_that_asks_first_is_told_to_go_on),
         cmocka_unit_test(test_a_head_may_come_in_two_pieces),
         cmocka_unit_test(test_a_long_head_goes_the_long_way),
+        cmocka_unit_test(test_a_body_without_end_is_refused),
         cmocka_unit_test(test_who_does_not_pass_the_gate_goes_the_long_way),
         cmocka_unit_test(test_an_early_reply_waits_for_the_body),
         cmocka_unit_test(test_a_reply_may_come_in_mid_body),

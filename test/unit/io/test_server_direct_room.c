@@ -4,17 +4,18 @@
 
 #include "moving_clock.h"
 
-#define TURN_BYTES    (1024U * 1024U)
-#define ROOM_OVER     (128U * 1024U) /* [bytes] by which a turn may overshoot: what one read takes */
-#define SENDERS       40
-#define SENDER_BYTES  (60U * 1000U) /* what the kernel takes for a connection, unread */
+#define TURN_BYTES   (1024U * 1024U)
+#define ROOM_OVER    (128U * 1024U) /* [bytes] by which a turn may overshoot: what one read takes */
+#define SENDERS      40
+#define SENDER_BYTES (60U * 1000U) /* what the kernel takes for a connection, unread */
 
 /* Owner: the test, by senders_close(). */
 struct senders {
     struct peer peers[SENDERS];
 };
 
-/* Connect them all and send the same on each; the server sees nothing of it before its next turn. */
+/* Connect them all and send the same on each; the server sees nothing of it before its next turn.
+ */
 static void senders_open(struct stage *stage, struct senders *senders, const struct bytes *request)
 {
     for (size_t i = 0; i < SENDERS; i++) {
@@ -68,7 +69,9 @@ static void run_while_wanted(struct stage *stage)
 static void test_a_turn_takes_its_share_and_goes_on_without_an_event(void **state)
 {
     (void)state;
+
     static const enum reply_at both[] = {REPLY_AT_COMPLETE, REPLY_LATER};
+
     for (size_t i = 0; i < COUNT(both); i++) {
         struct stage stage;
         struct senders senders;
