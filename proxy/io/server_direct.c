@@ -209,13 +209,12 @@ void direct_reply(struct exchange *exchange, const struct server_reply *reply)
     struct connection *connection = exchange->connection;
     exchange->reply_status = reply->status;
     make_ready(connection);
-    if (reply->status == MHD_HTTP_NO_CONTENT && reply->headers == NULL &&
-        !exchange_closes(exchange)) {
+    bool closes = exchange_closes(exchange) || connection->leaves;
+    if (reply->status == MHD_HTTP_NO_CONTENT && reply->headers == NULL && !closes) {
         return; /* its text is made when it is sent */
     }
     struct buf text;
     buf_init(&text, SERVER_REPLY_HEAD_MAX + reply->body_bytes);
-    bool closes = exchange_closes(exchange) || connection->leaves;
     if (print_head(&text, exchange->server, reply, closes) != 0 ||
         buf_append(&text, reply->body, reply->body_bytes) != 0) {
         buf_deinit(&text);
