@@ -321,7 +321,7 @@ static size_t note_received(struct connection *connection, size_t bytes)
     size_t of_head = bytes < connection->head_left ? bytes : connection->head_left;
     connection->head_left -= of_head;
     connection->body_left -= bytes - of_head;
-    connection->server->direct_taken += bytes - of_head;
+    connection->server->direct_taken += bytes;
     return bytes - of_head;
 }
 

@@ -8,6 +8,7 @@
 #define ROOM_OVER    (128U * 1024U) /* [bytes] by which a turn may overshoot: what one read takes */
 #define SENDERS      40
 #define SENDER_BYTES (60U * 1000U) /* what the kernel takes for a connection, unread */
+#define LONG_BYTES   3500U         /* of a head that is still plain */
 
 /* Owner: the test, by senders_close(). */
 struct senders {
@@ -88,6 +89,36 @@ static void test_a_turn_takes_its_share_and_goes_on_without_an_event(void **stat
         senders_close(&senders);
         stage_close(&stage);
     }
+}
+
+/* Heads are work too: a turn does not go on for as long as tiny requests come. */
+static void test_a_turn_ends_amid_heads_too(void **state)
+{
+    (void)state;
+
+    enum { EACH = 12 };
+
+    struct stage stage;
+    struct senders senders;
+    struct bytes requests = {0};
+    stage_open_direct(&stage, REPLY_AT_COMPLETE);
+    for (size_t i = 0; i < EACH; i++) {
+        size_t start = requests.size;
+        put_text(&requests, "POST /api/v1/receive HTTP/1.1\r\n" HOST "Content-Length: 1\r\nX: ");
+        while (requests.size < start + LONG_BYTES) {
+            put_byte(&requests, 'x');
+        }
+        put_text(&requests, "\r\n\r\n1");
+    }
+    senders_open(&stage, &senders, &requests);
+    loop_wait(stage.loop, 0);
+    server_run(stage.server);
+    assert_in_range(stage.count, 1, (TURN_BYTES + ROOM_OVER) / LONG_BYTES);
+    run_while_wanted(&stage);
+    assert_int_equal(stage.count, SENDERS * EACH);
+    bytes_free(&requests);
+    senders_close(&senders);
+    stage_close(&stage);
 }
 
 /* -- Room ------------------------------------------------------------------------------------- */
@@ -259,6 +290,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_turn_takes_its_share_and_goes_on_without_an_event),
+        cmocka_unit_test(test_a_turn_ends_amid_heads_too),
         cmocka_unit_test(test_bodies_wait_in_order),
         cmocka_unit_test(test_nobody_overtakes_those_who_wait),
         cmocka_unit_test(test_those_who_wait_are_asked_when_they_said),
