@@ -544,23 +544,29 @@ static bool may_go_on(struct connection *connection)
            exchange->reply_status != 0;
 }
 
+/* Those that wait come first, and are asked about anew each time: whoever went on before may have
+ * left room, of which no event will tell. */
+static struct connection *next_to_go_on(struct server *server)
+{
+    struct connection *waits = server->direct_parked.first;
+    return waits != NULL && may_go_on(waits) ? waits : server->direct_ready.first;
+}
+
 void direct_run(struct server *server)
 {
+    struct connection *next;
     server->direct_taken = 0;
-    struct connection_queue *parked = &server->direct_parked;
-    while (parked->first != NULL && server->direct_taken < TURN_BYTES && may_go_on(parked->first)) {
-        go_on(parked->first);
-    }
-    struct connection_queue *ready = &server->direct_ready;
-    while (ready->first != NULL && server->direct_taken < TURN_BYTES) {
-        go_on(ready->first);
+    while (server->direct_taken < TURN_BYTES && (next = next_to_go_on(server)) != NULL) {
+        go_on(next);
     }
 }
 
 uint64_t direct_deadline_us(const struct server *server)
 {
-    if (server->direct_ready.first != NULL) {
+    const struct connection *waits = server->direct_parked.first;
+    bool cut_short = server->direct_taken >= TURN_BYTES; /* there may be room for it */
+    if (server->direct_ready.first != NULL || (waits != NULL && cut_short)) {
         return 0;
     }
-    return server->direct_parked.first != NULL ? server->direct_parked.first->again_us : LOOP_NEVER;
+    return waits != NULL ? waits->again_us : LOOP_NEVER;
 }

@@ -91,6 +91,34 @@ static void test_a_turn_takes_its_share_and_goes_on_without_an_event(void **stat
     }
 }
 
+static void test_those_that_waited_go_on_without_an_event(void **state)
+{
+    (void)state;
+
+    static const enum reply_at both[] = {REPLY_AT_COMPLETE, REPLY_LATER};
+
+    for (size_t i = 0; i < COUNT(both); i++) {
+        struct stage stage;
+        struct senders senders;
+        struct bytes request = {0};
+        stage_open_direct(&stage, both[i]);
+        stage.rooms = 0;
+        put_write(&request, SENDER_BYTES);
+        senders_open(&stage, &senders, &request);
+        await_count(&stage, &stage.count, SENDERS);
+        settle(&stage);
+        assert_int_equal(received(&stage), 0);
+        stage.rooms = SIZE_MAX;
+        server_run(stage.server);
+        assert_in_range(received(&stage), 1, TURN_BYTES + ROOM_OVER);
+        run_while_wanted(&stage);
+        assert_int_equal(received(&stage), SENDERS * SENDER_BYTES);
+        bytes_free(&request);
+        senders_close(&senders);
+        stage_close(&stage);
+    }
+}
+
 /* Heads are work too: a turn does not go on for as long as tiny requests come. */
 static void test_a_turn_ends_amid_heads_too(void **state)
 {
@@ -181,6 +209,45 @@ static void test_nobody_overtakes_those_who_wait(void **state)
     }
     expect_status(&stage, &comes, 200);
     peer_close(&holds);
+    peer_close(&waits);
+    peer_close(&comes);
+    stage_close(&stage);
+}
+
+static void on_end_make_room(void *owner, struct exchange *exchange, bool replied)
+{
+    struct stage *stage = owner;
+    stage->rooms++;
+    on_end(owner, exchange, replied);
+}
+
+/* No event tells of the room that an exchange leaves at its end: in the same turn it is taken, and
+ * by the one that waits, not by those who come in that turn. */
+static void test_room_that_is_left_is_taken_at_once(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct peer holds;
+    struct peer waits;
+    struct peer comes;
+    stage_open_direct(&stage, REPLY_LATER);
+    stage.whole.on_end = on_end_make_room;
+    stage.rooms = 1;
+    peer_connect(&comes, stage.port); /* last in, but known */
+    peer_connect(&holds, stage.port);
+    send_text(&stage, &holds,
+              "POST /api/v1/receive HTTP/1.1\r\n" HOST "Content-Length: 9\r\n\r\nhello");
+    await_events(&stage, 0, "hr");
+    park(&stage, &waits, 5);
+    settle(&stage);
+    peer_close(&holds);
+    assert_int_equal(peer_send_some(&comes, POST_FIVE, sizeof(POST_FIVE) - 1),
+                     sizeof(POST_FIVE) - 1);
+    loop_wait(stage.loop, clock_now_us() + SEC_US / 10);
+    server_run(stage.server);
+    assert_string_equal(stage.seen[0].events, "hrx");
+    assert_string_equal(stage.seen[1].events, "hrc");
+    await_events(&stage, 2, "h");
     peer_close(&waits);
     peer_close(&comes);
     stage_close(&stage);
@@ -290,9 +357,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_turn_takes_its_share_and_goes_on_without_an_event),
+        cmocka_unit_test(test_those_that_waited_go_on_without_an_event),
         cmocka_unit_test(test_a_turn_ends_amid_heads_too),
         cmocka_unit_test(test_bodies_wait_in_order),
         cmocka_unit_test(test_nobody_overtakes_those_who_wait),
+        cmocka_unit_test(test_room_that_is_left_is_taken_at_once),
         cmocka_unit_test(test_those_who_wait_are_asked_when_they_said),
         cmocka_unit_test(test_waiting_costs_nothing),
         cmocka_unit_test(test_clients_that_leave_while_they_wait),
