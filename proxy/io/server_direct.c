@@ -208,6 +208,9 @@ void direct_reply(struct exchange *exchange, const struct server_reply *reply)
 {
     struct connection *connection = exchange->connection;
     exchange->reply_status = reply->status;
+    if (connection->queue == &connection->server->direct_parked) {
+        leave_queue(connection); /* it waits for nothing any more */
+    }
     make_ready(connection);
     bool closes = exchange_closes(exchange) || connection->leaves;
     if (reply->status == MHD_HTTP_NO_CONTENT && reply->headers == NULL && !closes) {

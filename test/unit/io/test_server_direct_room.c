@@ -305,6 +305,30 @@ static void test_waiting_costs_nothing(void **state)
     stage_close(&stage);
 }
 
+static void test_one_that_waits_may_be_replied_to(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct peer clients[3];
+    stage_open_direct(&stage, REPLY_LATER);
+    stage.rooms = 0;
+    for (size_t i = 0; i < COUNT(clients); i++) {
+        park(&stage, &clients[i], 5000);
+    }
+    for (size_t i = COUNT(clients); i-- > 0;) { /* not in their turn */
+        reply_ok(stage.seen[i].exchange);
+        expect_status(&stage, &clients[i], 200);
+        await_events(&stage, i, "he");
+    }
+    stage.rooms = SIZE_MAX;
+    for (size_t i = 0; i < COUNT(clients); i++) {
+        send_text(&stage, &clients[i], POST_FIVE);
+        await_events(&stage, COUNT(clients) + i, "hrc");
+        peer_close(&clients[i]);
+    }
+    stage_close(&stage);
+}
+
 static void test_clients_that_leave_while_they_wait(void **state)
 {
     (void)state;
@@ -364,6 +388,7 @@ int main(void)
         cmocka_unit_test(test_room_that_is_left_is_taken_at_once),
         cmocka_unit_test(test_those_who_wait_are_asked_when_they_said),
         cmocka_unit_test(test_waiting_costs_nothing),
+        cmocka_unit_test(test_one_that_waits_may_be_replied_to),
         cmocka_unit_test(test_clients_that_leave_while_they_wait),
         cmocka_unit_test(test_nobody_waits_longer_than_a_body_may_take),
     };
