@@ -30,7 +30,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WATCHED    ((uint32_t)(EPOLLIN | EPOLLRDHUP | EPOLLET))
+#define WATCHED    ((uint32_t)(EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET))
 #define ENDED      ((uint32_t)(EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 #define TURN_BYTES (1024U * 1024U)
 
@@ -246,7 +246,6 @@ static bool end_exchange(struct connection *connection)
         /* Closed at once, with something unread, it would take the reply back on its way. */
         (void)shutdown(connection->fd, SHUT_WR);
         connection_enter(connection, CONNECTION_LEAVING);
-        connection->readable = true;
         return true;
     }
     connection_enter(connection, CONNECTION_IDLE);
@@ -266,7 +265,10 @@ static bool send_reply(struct connection *connection)
     }
     ssize_t sent = send(connection->fd, text + connection->reply_sent,
                         bytes - connection->reply_sent, MSG_NOSIGNAL);
-    if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+    if (sent < 0 && errno == EINTR) {
+        return true;
+    }
+    if (sent < 0 && errno != EAGAIN) {
         direct_close(connection);
         return false;
     }
@@ -284,8 +286,6 @@ static bool send_reply(struct connection *connection)
             memcpy(own->direct_text, text, bytes);
         }
     }
-    (void)!loop_set(connection->server->loop, connection->fd, WATCHED | (uint32_t)EPOLLOUT,
-                    &connection->watch);
     return exchange->gone;
 }
 

@@ -81,8 +81,8 @@ static void test_a_client_that_is_gone_in_mid_body(void **state)
 static void test_a_client_that_is_gone_with_its_bytes(void **state)
 {
     (void)state;
-    static const char *const requests[] = {"", "POST /api", HALF_A_POST, POST_FIVE,
-                                           POST_FIVE HALF_A_POST, POST_FIVE POST_FIVE};
+    static const char *const requests[] = {"",        "POST /api",           HALF_A_POST,
+                                           POST_FIVE, POST_FIVE HALF_A_POST, POST_FIVE POST_FIVE};
     for (size_t i = 0; i < 2 * COUNT(requests); i++) {
         struct stage stage;
         struct peer client;
@@ -223,7 +223,9 @@ static void test_a_byte_out_of_band(void **state)
 static void test_a_body_may_take_30_s(void **state)
 {
     (void)state;
+
     static const enum reply_at both[] = {REPLY_AT_COMPLETE, REPLY_AT_HEADERS};
+
     for (size_t i = 0; i < COUNT(both); i++) {
         struct stage stage;
         struct peer client;
