@@ -4,9 +4,23 @@
 
 #include "moving_clock.h"
 
+#include <netinet/tcp.h>
+#include <sys/syscall.h>
+
 #define COUNTED(metric) atomic_load(&stage.metrics.counters[METRIC_##metric])
 
 #define HALF_A_POST "POST /api/v1/receive HTTP/1.1\r\n" HOST "Content-Length: 9\r\n\r\nhello"
+
+static bool kernel_is_old; /* and does not tell how much is unread */
+
+int setsockopt(int fd, int level, int option, const void *value, socklen_t bytes)
+{
+    if (kernel_is_old && level == IPPROTO_TCP && option == TCP_INQ) {
+        errno = ENOPROTOOPT;
+        return -1;
+    }
+    return (int)syscall(SYS_setsockopt, fd, level, option, value, bytes);
+}
 
 /* Let time pass in steps as a worker would, which has a look whenever it is asked to. */
 static void pass_time(struct stage *stage, uint64_t us)
@@ -83,10 +97,11 @@ static void test_a_client_that_is_gone_with_its_bytes(void **state)
     (void)state;
     static const char *const requests[] = {"",        "POST /api",           HALF_A_POST,
                                            POST_FIVE, POST_FIVE HALF_A_POST, POST_FIVE POST_FIVE};
-    for (size_t i = 0; i < 2 * COUNT(requests); i++) {
+    for (size_t i = 0; i < 4 * COUNT(requests); i++) {
         struct stage stage;
         struct peer client;
-        const char *request = requests[i / 2];
+        const char *request = requests[i / 4];
+        kernel_is_old = i % 4 >= 2;
         stage_open_direct(&stage, REPLY_AT_COMPLETE);
         peer_connect(&client, stage.port);
         if (i % 2 == 1) { /* on a connection that is in use */
@@ -101,6 +116,31 @@ static void test_a_client_that_is_gone_with_its_bytes(void **state)
         assert_int_equal(server_active(stage.server), 0);
         stage_close(&stage);
     }
+    kernel_is_old = false;
+}
+
+static void test_a_kernel_that_tells_nothing_of_what_is_unread(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct peer client;
+    struct bytes requests = {0};
+    kernel_is_old = true;
+    stage_open_direct(&stage, REPLY_AT_COMPLETE);
+    peer_connect(&client, stage.port);
+    for (size_t i = 0; i < 20; i++) {
+        put_write(&requests, 1 + i * i * 1000);
+    }
+    send_bytes(&stage, &client, requests.data, requests.size);
+    for (size_t i = 0; i < 20; i++) {
+        expect_status(&stage, &client, 200);
+        await_events(&stage, i, "hrce");
+        assert_pattern(&stage.seen[i].body, 1 + i * i * 1000);
+    }
+    bytes_free(&requests);
+    peer_close(&client);
+    stage_close(&stage);
+    kernel_is_old = false;
 }
 
 static void test_a_client_that_only_listens_is_answered(void **state)
@@ -495,6 +535,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_client_that_is_gone_in_mid_body),
         cmocka_unit_test(test_a_client_that_is_gone_with_its_bytes),
+        cmocka_unit_test(test_a_kernel_that_tells_nothing_of_what_is_unread),
         cmocka_unit_test(test_a_client_that_only_listens_is_answered),
         cmocka_unit_test(test_a_client_that_is_gone_before_its_reply),
         cmocka_unit_test(test_a_client_that_is_gone_amid_its_reply),
