@@ -208,8 +208,10 @@ static bool discard(struct connection *connection)
         direct_start_replying(connection);
         return true;
     }
-    size_t bytes = left < TURN_BYTES ? (size_t)left : TURN_BYTES;
-    ssize_t got = recv(connection->fd, NULL, bytes, MSG_DONTWAIT | MSG_TRUNC);
+    struct server *server = connection->server;
+    size_t room = sizeof(server->direct_waste);
+    ssize_t got =
+        recv(connection->fd, server->direct_waste, left < room ? (size_t)left : room, MSG_DONTWAIT);
     if (got <= 0) {
         connection->readable = false;
         return go_on_after_failure(connection, got);
@@ -400,11 +402,13 @@ static bool take_head(struct connection *connection)
 /* We have said all; until the client has heard it. */
 static bool take_leave(struct connection *connection)
 {
-    ssize_t got = recv(connection->fd, NULL, TURN_BYTES, MSG_DONTWAIT | MSG_TRUNC);
+    struct server *server = connection->server;
+    ssize_t got =
+        recv(connection->fd, server->direct_waste, sizeof(server->direct_waste), MSG_DONTWAIT);
     if (got <= 0) {
         return go_on_after_failure(connection, got);
     }
-    connection->server->direct_taken += (size_t)got;
+    server->direct_taken += (size_t)got;
     return true;
 }
 

@@ -126,8 +126,7 @@ void direct_reply(struct exchange *exchange, const struct server_reply *reply)
     }
     connection->leaves = closes;
     buf_init(out, SERVER_REPLY_HEAD_MAX + reply->body_bytes);
-    int status =
-        print_head(out, exchange->server, reply->status, reply->headers, closes);
+    int status = print_head(out, exchange->server, reply->status, reply->headers, closes);
     if (status == 0 && reply->content_type != NULL) {
         status = print_header(out, "Content-Type", reply->content_type);
     }

@@ -16,6 +16,7 @@
 
 #define EXCHANGE_TARGET_INLINE 192
 #define DIRECT_HEAD_BYTES      4096 /* a longer head goes the long way */
+#define DIRECT_WASTE_BYTES     (64U * 1024U)
 #define SERVER_REPLY_HEAD_MAX  (64U * 1024U)
 
 struct plain_head;
@@ -162,6 +163,7 @@ struct server {
     struct buf direct_no_content;
     time_t direct_printed_at;
     char direct_head[DIRECT_HEAD_BYTES];
+    char direct_waste[DIRECT_WASTE_BYTES]; /* what nobody wants to have */
 };
 
 /* -- server_connection.c ---------------------------------------------------------------------- */

@@ -17,8 +17,8 @@
 #define BODY_MAX      100000
 #define DECODED_MAX   ((size_t)32 << 20)
 #define BUDGET_BYTES  ((size_t)1 << 20)
-#define RETRY_AFTER_S 11    /* what the batcher says */
-#define BATCH_BYTES   20000 /* the window is twice that */
+#define RETRY_AFTER_S 11 /* what the batcher says */
+#define BATCH_BYTES   20000
 #define DEADLINE_US   (25U * 1000U * 1000U)
 
 #define PROTOBUF                                 \
@@ -559,9 +559,16 @@ static void test_no_memory_is_503(void **state)
 
 /* -- The window ------------------------------------------------------------------------------- */
 
-#define WINDOW_BYTES (2U * BATCH_BYTES) /* what may be at the gateway, and a batch that forms */
+#define WINDOW_BYTES ((size_t)4 << 20) /* the least, since the batches are small */
 
-static const uint8_t ZEROS[BODY_MAX];
+static const uint8_t ZEROS[WINDOW_BYTES];
+
+static void open_wide(struct stage *stage)
+{
+    stage_open(stage);
+    stage->config.limits_body_bytes = WINDOW_BYTES;
+    budget_init(&stage->budget, 4 * WINDOW_BYTES);
+}
 
 /* Another exchange than the stage's own, with a body of which so much has come. */
 static void hold(struct stage *stage, struct exchange *exchange, size_t body_bytes, size_t bytes)
@@ -604,7 +611,7 @@ static void test_no_more_is_held_than_is_of_use(void **state)
     struct stage stage;
     struct exchange held[2];
     struct bytes body = {0};
-    stage_open(&stage);
+    open_wide(&stage);
     make_body(&body, 5);
     hold(&stage, &held[0], BODY_MAX, 1);
     hold(&stage, &held[1], WINDOW_BYTES, WINDOW_BYTES - 2);
@@ -635,7 +642,7 @@ static void test_a_request_is_held_until_its_verdict(void **state)
     struct exchange late = {.headers = USUAL, .body_bytes = 77};
     struct exchange held;
     struct bytes body = {0};
-    stage_open(&stage);
+    open_wide(&stage);
     make_body(&body, 500);
     late.started_us = fake_now_us;
     stage.handler->on_headers(stage.handler->owner, &late);
@@ -674,7 +681,7 @@ static void test_who_waits_for_room_for_too_long_is_put_off(void **state)
     struct exchange held;
     size_t room;
     uint64_t again_us;
-    stage_open(&stage);
+    open_wide(&stage);
     hold(&stage, &held, WINDOW_BYTES, WINDOW_BYTES);
     begin(&stage, USUAL, 77);
     fake_now_us += DEADLINE_US - 1;

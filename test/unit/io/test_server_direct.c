@@ -8,7 +8,8 @@
 #define HEAD_BYTES 4096 /* a longer one goes the long way */
 #define TURN_BYTES (1024U * 1024U)
 
-#define WRITE "POST /api/v1/receive HTTP/1.1\r\n" HOST
+#define WRITE       "POST /api/v1/receive HTTP/1.1\r\n" HOST
+#define GET_HEALTHY "GET /-/healthy HTTP/1.1\r\n" HOST "\r\n"
 
 static void expect_sent_the_short_way(struct stage *stage, size_t exchange)
 {
@@ -178,8 +179,8 @@ static void test_one_request_at_a_time(void **state)
     struct peer client;
     stage_open_direct(&stage, REPLY_LATER);
     peer_connect(&client, stage.port);
-    send_text(&stage, &client, POST_FIVE POST_FIVE GET_METRICS POST_FIVE);
-    static const char *const events[] = {"hrc", "hrc", "hc", "hbc"};
+    send_text(&stage, &client, POST_FIVE GET_METRICS POST_FIVE GET_HEALTHY POST_FIVE);
+    static const char *const events[] = {"hrc", "hc", "hrc", "hc", "hbc"};
     for (size_t i = 0; i < COUNT(events); i++) {
         await_events(&stage, i, events[i]);
         settle(&stage);
@@ -195,6 +196,29 @@ static void test_one_request_at_a_time(void **state)
 
 /* -- The long way ----------------------------------------------------------------------------- */
 
+/* The next write on the connection still takes the short way. */
+static void test_requests_without_a_body(void **state)
+{
+    (void)state;
+    static const char *const requests[] = {
+        GET_METRICS, "GET /metrics HTTP/1.1\r\n" HOST "Content-Length: 0\r\n\r\n",
+        WRITE "Content-Length: 0\r\n\r\n", WRITE "\r\n"};
+    struct stage stage;
+    struct peer client;
+    stage_open_direct(&stage, REPLY_AT_COMPLETE);
+    peer_connect(&client, stage.port);
+    for (size_t i = 0; i < COUNT(requests); i++) {
+        send_text(&stage, &client, requests[i]);
+        expect_status(&stage, &client, 200);
+        await_events(&stage, 2 * i, "hce");
+        send_text(&stage, &client, POST_FIVE);
+        expect_status(&stage, &client, 200);
+        expect_sent_the_short_way(&stage, 2 * i + 1);
+    }
+    peer_close(&client);
+    stage_close(&stage);
+}
+
 struct detour {
     const char *request;
     const char *events; /* NULL: no handler hears of it */
@@ -203,10 +227,9 @@ struct detour {
 };
 
 static const struct detour DETOURS[] = {
-    {GET_METRICS, "hce", 200, false},
+    {GET_HEALTHY, "hce", 200, false},
+    {"GET /metrics HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\nhello", "hbce", 200, false},
     {"GET /metrics HTTP/1.0\r\n\r\n", "hce", 200, true},
-    {WRITE "Content-Length: 0\r\n\r\n", "hce", 200, false},
-    {WRITE "\r\n", "hce", 200, false},
     {WRITE "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "hbce", 200, false},
     {WRITE "Content-Length: 5\r\nConnection: close\r\n\r\nhello", "hbce", 200, true},
     {"POST /api/v1/receive HTTP/1.0\r\nContent-Length: 5\r\n\r\nhello", "hbce", 200, true},
@@ -246,7 +269,7 @@ static void take_detour(struct stage *stage, struct peer *client, const struct d
 }
 
 /* As the first request of its connection, and after two that took the short way. */
-static void test_what_is_not_a_plain_write_goes_the_long_way(void **state)
+static void test_what_is_not_plain_goes_the_long_way(void **state)
 {
     (void)state;
     struct stage stage;
@@ -707,7 +730,8 @@ int main(void)
         cmocka_unit_test(test_a_body_of_many_turns),
         cmocka_unit_test(test_requests_may_be_pipelined),
         cmocka_unit_test(test_one_request_at_a_time),
-        cmocka_unit_test(test_what_is_not_a_plain_write_goes_the_long_way),
+        cmocka_unit_test(test_requests_without_a_body),
+        cmocka_unit_test(test_what_is_not_plain_goes_the_long_way),
         cmocka_unit_test(test_a_detour_may_be_pipelined),
         cmocka_unit_test(test_a_client_that_asks_first_is_told_to_go_on),
         cmocka_unit_test(test_a_head_may_come_in_two_pieces),
