@@ -165,9 +165,8 @@ bool upstream_sockets_spoil_stale(struct upstream_sockets *sockets, int local_po
     return true;
 }
 
-int upstream_sockets_on_close(void *arg, curl_socket_t fd)
+void upstream_sockets_forget(struct upstream_sockets *sockets, int fd)
 {
-    struct upstream_sockets *sockets = arg;
     forget_connection(sockets, fd);
     for (struct upstream_socket *s = sockets->all; s != NULL; s = s->next) {
         if (s->fd == fd) {
@@ -176,6 +175,11 @@ int upstream_sockets_on_close(void *arg, curl_socket_t fd)
             s->wanted = 0;
         }
     }
+}
+
+int upstream_sockets_on_close(void *arg, curl_socket_t fd)
+{
+    upstream_sockets_forget(arg, fd);
     return close(fd);
 }
 
