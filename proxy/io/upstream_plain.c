@@ -6,9 +6,9 @@
  *
  * An answer may come while the body is still being sent. A refusal counts, and ends the connection;
  * a 2xx counts once the body is out. */
+#include "io/upstream_head.h"
 #include "io/upstream_private.h"
 
-#include "base/buf.h"
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "wire/answer.h"
@@ -24,19 +24,8 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#define HEAD_BYTES_MAX (64U * 1024U)
-#define PARTS_MAX      64            /* handed to the kernel at once */
-#define RECEIVE_BYTES  (16U * 1024U) /* the usual answer at once */
-
-static const char SCHEME[] = "http://";
-
-/* The head of a request up to the number of Content-Length.
- * Owner: shared by upstream_plain and the calls that use it. */
-struct plain_head {
-    unsigned references;
-    char *authorization; /* NULL: none */
-    struct buf text;
-};
+#define PARTS_MAX     64            /* handed to the kernel at once */
+#define RECEIVE_BYTES (16U * 1024U) /* the usual answer at once */
 
 /* One write. Owner: upstream_plain; kept and used again. */
 struct plain_call {
@@ -61,81 +50,13 @@ struct plain_call {
 
 bool plain_serves(const struct upstream *upstream)
 {
-    return strncasecmp(upstream->write_url, SCHEME, sizeof(SCHEME) - 1) == 0 &&
+    return strncasecmp(upstream->write_url, PLAIN_SCHEME, sizeof(PLAIN_SCHEME) - 1) == 0 &&
            upstream->identity.proxy_url == NULL && upstream->settings.connections_max == 0;
-}
-
-/* -- The head --------------------------------------------------------------------------------- */
-
-static void release_head(struct plain_head *head)
-{
-    if (head == NULL || --head->references > 0) {
-        return;
-    }
-    if (head->authorization != NULL) {
-        explicit_bzero(head->authorization, strlen(head->authorization));
-    }
-    if (head->text.data != NULL) {
-        explicit_bzero(head->text.data, head->text.capacity);
-    }
-    free(head->authorization);
-    buf_deinit(&head->text);
-    free(head);
-}
-
-/* A header without a value is how libcurl is told to leave one of its own out. */
-static bool is_empty_header(const char *line)
-{
-    return line[0] == '\0' || line[strlen(line) - 1] == ':';
-}
-
-static bool render(const struct upstream *upstream, struct plain_head *head)
-{
-    struct buf *text = &head->text;
-    const char *authority = upstream->write_url + sizeof(SCHEME) - 1;
-    size_t authority_bytes = strcspn(authority, "/");
-    const char *path = authority[authority_bytes] == '\0' ? "/" : authority + authority_bytes;
-    size_t host_bytes = authority_bytes;
-    if (host_bytes >= 3 && memcmp(authority + host_bytes - 3, ":80", 3) == 0) {
-        host_bytes -= 3; /* the default says itself, as with libcurl */
-    }
-    bool ok = buf_printf(text, "POST %s HTTP/1.1\r\nHost: %.*s\r\n", path, (int)host_bytes,
-                         authority) == 0;
-    for (const struct curl_slist *line = upstream->write_headers; ok && line != NULL;
-         line = line->next) {
-        ok = is_empty_header(line->data) || buf_printf(text, "%s\r\n", line->data) == 0;
-    }
-    if (ok && head->authorization != NULL) {
-        ok = buf_printf(text, "%s\r\n", head->authorization) == 0;
-    }
-    return ok && buf_printf(text, "Content-Length: ") == 0;
-}
-
-/* Errors: NULL without memory. */
-static struct plain_head *make_head(const struct upstream *upstream)
-{
-    const char *value = upstream->identity.authorization;
-    struct plain_head *head = calloc(1, sizeof(*head));
-    if (head == NULL) {
-        return NULL;
-    }
-    head->references = 1;
-    buf_init(&head->text, HEAD_BYTES_MAX);
-    if (value != NULL && asprintf(&head->authorization, "Authorization: %s", value) < 0) {
-        head->authorization = NULL;
-        release_head(head);
-        return NULL;
-    }
-    if (!render(upstream, head)) {
-        release_head(head);
-        return NULL;
-    }
-    return head;
 }
 
 void plain_forget_identity(struct upstream *upstream)
 {
-    release_head(upstream->plain.head);
+    plain_head_release(upstream->plain.head);
     upstream->plain.head = NULL;
     if (!plain_serves(upstream)) {
         pool_close_idle(upstream);
@@ -189,7 +110,7 @@ int plain_write(struct upstream *upstream, const struct upstream_piece *pieces, 
                 size_t bytes, upstream_on_done *on_done, void *arg)
 {
     struct upstream_plain *plain = &upstream->plain;
-    if (plain->head == NULL && (plain->head = make_head(upstream)) == NULL) {
+    if (plain->head == NULL && (plain->head = plain_head_make(upstream)) == NULL) {
         return -ENOMEM;
     }
     struct plain_call *call = take_call(upstream);
@@ -229,7 +150,7 @@ static void report(struct plain_call *call, enum outcome_kind kind, const char *
     }
     take_off(plain, call);
     call->on_done(call->arg, outcome);
-    release_head(call->head);
+    plain_head_release(call->head);
     call->head = NULL;
     call->next = plain->idle;
     plain->idle = call;
@@ -544,13 +465,13 @@ void plain_deinit(struct upstream *upstream)
         if (call->connection != NULL) {
             pool_close(call->connection);
         }
-        release_head(call->head);
+        plain_head_release(call->head);
         free(call);
     }
     for (struct plain_call *call = plain->idle; call != NULL; call = next) {
         next = call->next;
         free(call);
     }
-    release_head(plain->head);
+    plain_head_release(plain->head);
     *plain = (struct upstream_plain){.first = NULL};
 }

@@ -86,6 +86,7 @@ bool call_set_up_connect(struct upstream_call *call)
 {
     CURL *easy = call->easy;
     bool ok = call_set_up_identity(call, call->upstream->write_url);
+    UPSTREAM_SET(CURLOPT_PROXY, ""); /* a call may have begun before there was one */
     UPSTREAM_SET(CURLOPT_CONNECT_ONLY, 1L);
     UPSTREAM_SET(CURLOPT_FRESH_CONNECT, 1L); /* else an idle one of a read may be taken */
     UPSTREAM_SET(CURLOPT_CLOSESOCKETFUNCTION, pool_on_close);

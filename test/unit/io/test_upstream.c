@@ -453,7 +453,7 @@ static void test_an_answer_before_the_body_is_whole(void **state)
     struct post post;
     struct bytes body = {0};
     stage_open(&stage);
-    for (size_t i = 0; i < 4 * 1000 * 1000; i++) {
+    for (size_t i = 0; i < 8 * 1000 * 1000; i++) {
         put_byte(&body, (unsigned)(i & 0xff));
     }
     const struct upstream_piece piece = {.data = body.data, .bytes = body.size};
