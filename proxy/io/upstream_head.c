@@ -9,7 +9,7 @@
 
 #define HEAD_BYTES_MAX (64U * 1024U)
 
-void plain_head_release(struct plain_head *head)
+void write_head_release(struct write_head *head)
 {
     if (head == NULL || --head->references > 0) {
         return;
@@ -31,7 +31,7 @@ static bool is_empty_header(const char *line)
     return line[0] == '\0' || line[strlen(line) - 1] == ':';
 }
 
-static bool render(const struct upstream *upstream, struct plain_head *head)
+static bool render(const struct upstream *upstream, struct write_head *head)
 {
     struct buf *text = &head->text;
     const char *authority = upstream->write_url + sizeof(PLAIN_SCHEME) - 1;
@@ -53,10 +53,10 @@ static bool render(const struct upstream *upstream, struct plain_head *head)
     return ok && buf_printf(text, "Content-Length: ") == 0;
 }
 
-struct plain_head *plain_head_make(const struct upstream *upstream)
+struct write_head *write_head_make(const struct upstream *upstream)
 {
     const char *value = upstream->identity.authorization;
-    struct plain_head *head = calloc(1, sizeof(*head));
+    struct write_head *head = calloc(1, sizeof(*head));
     if (head == NULL) {
         return NULL;
     }
@@ -64,11 +64,11 @@ struct plain_head *plain_head_make(const struct upstream *upstream)
     buf_init(&head->text, HEAD_BYTES_MAX);
     if (value != NULL && asprintf(&head->authorization, "Authorization: %s", value) < 0) {
         head->authorization = NULL;
-        plain_head_release(head);
+        write_head_release(head);
         return NULL;
     }
     if (!render(upstream, head)) {
-        plain_head_release(head);
+        write_head_release(head);
         return NULL;
     }
     return head;

@@ -10,17 +10,17 @@ struct upstream;
 #define PLAIN_SCHEME "http://"
 
 /* Owner: shared by who holds a reference: upstream_plain and each call under way. */
-struct plain_head {
+struct write_head {
     unsigned references;
     char *authorization; /* the line, which text has as well; NULL: none */
     struct buf text;
 };
 
 /* One reference is the caller's. Errors: NULL without memory. */
-__attribute__((warn_unused_result)) struct plain_head *
-plain_head_make(const struct upstream *upstream);
+__attribute__((warn_unused_result)) struct write_head *
+write_head_make(const struct upstream *upstream);
 
 /* NULL is passed over. With the last reference it goes, and its credentials are wiped out. */
-void plain_head_release(struct plain_head *head);
+void write_head_release(struct write_head *head);
 
 #endif

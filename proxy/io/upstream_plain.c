@@ -32,7 +32,7 @@ struct plain_call {
     struct plain_call *next, *prev; /* under way; idle: next only */
     struct upstream *upstream;
     struct pool_connection *connection; /* NULL: waits for one */
-    struct plain_head *head;
+    struct write_head *head;
     char length[32]; /* and with it the end of the head */
     const struct upstream_piece *pieces;
     size_t count;
@@ -56,7 +56,7 @@ bool plain_serves(const struct upstream *upstream)
 
 void plain_forget_identity(struct upstream *upstream)
 {
-    plain_head_release(upstream->plain.head);
+    write_head_release(upstream->plain.head);
     upstream->plain.head = NULL;
     if (!plain_serves(upstream)) {
         pool_close_idle(upstream);
@@ -110,7 +110,7 @@ int plain_write(struct upstream *upstream, const struct upstream_piece *pieces, 
                 size_t bytes, upstream_on_done *on_done, void *arg)
 {
     struct upstream_plain *plain = &upstream->plain;
-    if (plain->head == NULL && (plain->head = plain_head_make(upstream)) == NULL) {
+    if (plain->head == NULL && (plain->head = write_head_make(upstream)) == NULL) {
         return -ENOMEM;
     }
     struct plain_call *call = take_call(upstream);
@@ -150,7 +150,7 @@ static void report(struct plain_call *call, enum outcome_kind kind, const char *
     }
     take_off(plain, call);
     call->on_done(call->arg, outcome);
-    plain_head_release(call->head);
+    write_head_release(call->head);
     call->head = NULL;
     call->next = plain->idle;
     plain->idle = call;
@@ -465,13 +465,13 @@ void plain_deinit(struct upstream *upstream)
         if (call->connection != NULL) {
             pool_close(call->connection);
         }
-        plain_head_release(call->head);
+        write_head_release(call->head);
         free(call);
     }
     for (struct plain_call *call = plain->idle; call != NULL; call = next) {
         next = call->next;
         free(call);
     }
-    plain_head_release(plain->head);
+    write_head_release(plain->head);
     *plain = (struct upstream_plain){.first = NULL};
 }

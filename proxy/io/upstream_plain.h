@@ -8,12 +8,12 @@
 #include "io/upstream.h"
 
 struct plain_call;
-struct plain_head;
+struct write_head;
 struct pool_connection;
 
 /* Owner: embedded in struct upstream. */
 struct upstream_plain {
-    struct plain_head *head;         /* of every request from now on; NULL: not made yet */
+    struct write_head *head;         /* of every request from now on; NULL: not made yet */
     struct plain_call *first, *last; /* under way, by deadline, which is the order they came in */
     struct plain_call *idle;
     size_t waiting; /* for a connection */
