@@ -42,6 +42,8 @@ struct asker {
     uint64_t index;
     uint64_t sequence;
     uint64_t due_us;
+    uint64_t asked_us;
+    uint64_t bytes; /* taken of the answer; at a pace */
     struct http_reader reader;
 };
 
@@ -89,7 +91,11 @@ static void ask(struct asker *asker)
         (ssize_t)request->size) {
         fail(asker);
     } else if (queries->settings.pace > 0) {
-        poller_set(&queries->poller, &asker->timer, poller_clock_us() + PACE_PERIOD_US);
+        /* Not all at the same moment: clients do not, and it would be a burst every period. */
+        uint64_t turn_us = PACE_PERIOD_US * asker->index / queries->settings.connections;
+        asker->asked_us = poller_clock_us();
+        asker->bytes = 0;
+        poller_set(&queries->poller, &asker->timer, asker->asked_us + PACE_PERIOD_US + turn_us);
     }
 }
 
@@ -154,9 +160,15 @@ static void on_ready(struct source *source, uint32_t events)
 static void take_share(struct asker *asker)
 {
     struct queries *queries = asker->queries;
-    size_t share = (size_t)(queries->settings.pace * PACE_PERIOD_US / 1000000);
-    poller_set(&queries->poller, &asker->timer, poller_clock_us() + PACE_PERIOD_US);
-    (void)take(asker, share < RECEIVE_BYTES ? share : RECEIVE_BYTES);
+    uint64_t now_us = poller_clock_us();
+    uint64_t due = queries->settings.pace * (now_us - asker->asked_us) / 1000000;
+    uint64_t share = due > asker->bytes ? due - asker->bytes : 0;
+    uint64_t before = queries->bytes;
+    poller_set(&queries->poller, &asker->timer, now_us + PACE_PERIOD_US);
+    if (share > 0) {
+        (void)take(asker, share < RECEIVE_BYTES ? (size_t)share : RECEIVE_BYTES);
+    }
+    asker->bytes += queries->bytes - before;
 }
 
 static void on_timer(struct timer *timer)

@@ -39,10 +39,12 @@
 enum exit_code { EXIT_CODE_OK = 0, EXIT_CODE_FAILED = 1, EXIT_CODE_USAGE = 2 };
 
 /* For a container of 150m CPU and 300 MiB: one arena, freed pages go back within a second, and no
- * background thread. Read by jemalloc at its start; other allocators do not know the name. */
+ * background thread. Kept at hand are blocks of up to the HTTP client's receive buffer, which it
+ * takes and gives back for each call. Read by jemalloc at its start; other allocators do not know
+ * the name. */
 extern const char *malloc_conf;
 const char *malloc_conf =
-    "narenas:1,tcache_max:1024,dirty_decay_ms:1000,muzzy_decay_ms:0,abort_conf:true";
+    "narenas:1,tcache_max:81920,dirty_decay_ms:1000,muzzy_decay_ms:0,abort_conf:true";
 
 /* Owner: main, on its stack; outlives the workers. */
 struct program {

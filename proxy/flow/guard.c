@@ -207,23 +207,34 @@ static bool is_open(enum route_id route)
     return route == ROUTE_HEALTHY || route == ROUTE_READY;
 }
 
+static bool passes(void *owner, enum route_id route, const char *authorization)
+{
+    struct guard *guard = owner;
+    uint8_t digest[PASSWORD_DIGEST_BYTES];
+    if (guard->user_count == 0 || is_open(route)) {
+        return true;
+    }
+    if (authorization == NULL) {
+        return false;
+    }
+    password_checker_digest(guard->checker, authorization, strlen(authorization), digest);
+    return remembers(&guard->right, digest);
+}
+
 static bool on_headers(void *owner, struct exchange *exchange)
 {
     struct guard *guard = owner;
-    if (guard->user_count == 0 || is_open(exchange_route(exchange)->id)) {
-        return true;
-    }
     const char *value = exchange_header(exchange, "Authorization");
     uint8_t digest[PASSWORD_DIGEST_BYTES];
     struct basic_auth auth;
+    if (passes(guard, exchange_route(exchange)->id, value)) {
+        return true;
+    }
     if (value == NULL) {
         refuse(guard, exchange, NULL);
         return false;
     }
     password_checker_digest(guard->checker, value, strlen(value), digest);
-    if (remembers(&guard->right, digest)) {
-        return true;
-    }
     if (basic_auth_parse(value, &auth) != 0) {
         refuse(guard, exchange, NULL);
         return false;
@@ -268,7 +279,8 @@ struct guard *guard_new(const struct flow_context *context, struct password_chec
     }
     guard->context = context;
     guard->checker = checker;
-    guard->gate = (struct server_gate){.owner = guard, .on_headers = on_headers, .on_end = on_end};
+    guard->gate = (struct server_gate){
+        .owner = guard, .passes = passes, .on_headers = on_headers, .on_end = on_end};
     return guard;
 }
 

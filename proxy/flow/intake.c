@@ -3,6 +3,7 @@
 #include "flow/intake.h"
 
 #include "base/budget.h"
+#include "base/clock.h"
 #include "base/metrics.h"
 #include "config/config.h"
 #include "flow/batcher.h"
@@ -19,12 +20,15 @@
 
 #define SCRATCH_KEPT_BYTES   (4U * 1024U * 1024U) /* a larger one is given back after its use */
 #define CHUNKED_CHARGE_BYTES (64U * 1024U)
+#define HELD_BYTES_MAX_LEAST (4U * 1024U * 1024U) /* below it there is nothing to be saved */
 
 struct intake {
     const struct flow_context *context;
     struct batcher *batcher;
     struct server_handler handler;
     struct buf scratch;
+    uint64_t held_bytes; /* of bodies, from their receipt to their verdict */
+    uint64_t held_bytes_max;
 };
 
 /* -- Refusing --------------------------------------------------------------------------------- */
@@ -99,7 +103,7 @@ static void on_headers(void *owner, struct exchange *exchange)
 {
     struct intake *intake = owner;
     const struct config *config = intake->context->config;
-    struct request *request = request_new(intake->context, exchange);
+    struct request *request = request_new(intake->context, exchange, &intake->held_bytes);
     if (request == NULL) {
         static const struct server_header again[] = {{"Retry-After", "1"}, {NULL, NULL}};
         exchange_reply_text(exchange, 503, again, "out of memory");
@@ -118,10 +122,7 @@ static void on_headers(void *owner, struct exchange *exchange)
                (unsigned long long)config->limits_body_bytes);
         return;
     }
-    if (take_room(intake, request, (size_t)bytes) &&
-        buf_reserve(&request->body, (size_t)bytes) != 0) {
-        defer(intake, request, "out of memory");
-    }
+    (void)take_room(intake, request, (size_t)bytes);
 }
 
 /* -- Body ------------------------------------------------------------------------------------- */
@@ -145,9 +146,49 @@ static void on_body(void *owner, struct exchange *exchange, const uint8_t *data,
             return;
         }
     }
-    if (buf_append(&request->body, data, bytes) != 0) {
+    /* A declared size is taken in one piece, when its first bytes are there. */
+    uint64_t declared = exchange_body_bytes(exchange);
+    if ((declared != SERVER_BODY_UNKNOWN && buf_reserve(&request->body, (size_t)declared) != 0) ||
+        buf_append(&request->body, data, bytes) != 0) {
         defer(intake, request, "out of memory");
+        return;
     }
+    intake->held_bytes += bytes;
+}
+
+/* What the gateway may be sent at once is all that is of use here. More is better left with the
+ * kernel: it would only grow cold. */
+static uint8_t *on_room(void *owner, struct exchange *exchange, size_t *room, uint64_t *again_us)
+{
+    struct intake *intake = owner;
+    struct request *request = exchange_state(exchange);
+    struct buf *body = &request->body;
+    if (body->capacity == 0) {
+        if (intake->held_bytes >= intake->held_bytes_max) {
+            *again_us = request->deadline_us;
+            if (clock_now_us() >= request->deadline_us) {
+                metrics_add(intake->context->metrics, METRIC_REJECTED_DEADLINE, 1);
+                request_defer(request, batcher_retry_after_s(intake->batcher, intake->held_bytes),
+                              "the gateway did not answer in time");
+                request_free(request);
+            }
+            return NULL;
+        }
+        if (buf_reserve(body, (size_t)exchange_body_bytes(exchange)) != 0) {
+            defer(intake, request, "out of memory");
+            return NULL;
+        }
+    }
+    *room = body->capacity - body->size;
+    return body->data + body->size;
+}
+
+static void on_received(void *owner, struct exchange *exchange, size_t bytes)
+{
+    struct intake *intake = owner;
+    struct request *request = exchange_state(exchange);
+    request->body.size += bytes;
+    intake->held_bytes += bytes;
 }
 
 /* Decode and scan. False when the sender has been answered. */
@@ -227,8 +268,15 @@ struct intake *intake_new(const struct flow_context *context, struct batcher *ba
     intake->handler = (struct server_handler){.owner = intake,
                                               .on_headers = on_headers,
                                               .on_body = on_body,
+                                              .on_room = on_room,
+                                              .on_received = on_received,
                                               .on_complete = on_complete,
                                               .on_end = on_end};
+    intake->held_bytes_max =
+        context->config->batch_max_bytes * context->config->gateway_max_inflight;
+    if (intake->held_bytes_max < HELD_BYTES_MAX_LEAST) {
+        intake->held_bytes_max = HELD_BYTES_MAX_LEAST;
+    }
     buf_init(&intake->scratch, (size_t)context->config->limits_decoded_bytes);
     return intake;
 }

@@ -18,8 +18,9 @@
 #define LINES_MAX        32 /* header lines to the gateway: the allow list is short */
 #define LINES_BYTES_MAX  (32U * 1024U)
 #define TARGET_BYTES_MAX (128U * 1024U)
-#define FORM_TARGET_MAX  (8U * 1024U) /* above, servers on the way refuse an address */
-#define HEADERS_MAX      64           /* of an answer */
+#define UNEXPECTED_BYTES (64U * 1024U) /* of a body; the HTTP library asks first from 1 MiB on */
+#define FORM_TARGET_MAX  (8U * 1024U)  /* above, servers on the way refuse an address */
+#define HEADERS_MAX      64            /* of an answer */
 #define HEAD_BYTES_MAX   (64U * 1024U)
 
 /* -- What is asked ---------------------------------------------------------------------------- */
@@ -123,9 +124,11 @@ static int print_lines(struct read *read)
     if (lines.status == 0) {
         exchange_visit_headers(read->exchange, pass_header, &lines);
     }
+    bool is_post = read->method == ROUTE_METHOD_POST;
     const char *const own[] = {
         read->gateway->tenant_line,
-        "Expect:", lines.has_accept ? NULL : "Accept:", lines.has_type ? NULL : "Content-Type:"};
+        is_post && read->body.size > UNEXPECTED_BYTES ? "Expect:" : NULL,
+        lines.has_accept ? NULL : "Accept:", is_post && !lines.has_type ? "Content-Type:" : NULL};
     for (size_t i = 0; lines.status == 0 && i < sizeof(own) / sizeof(own[0]); i++) {
         if (own[i] != NULL) {
             add_line(&lines, own[i], strlen(own[i]));

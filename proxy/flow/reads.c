@@ -19,6 +19,7 @@
 #define FORM_BYTES_MAX       (10U * 1024U * 1024U) /* as Prometheus' own */
 #define QUEUE_MAX            512 /* many pages of a console at once, however few the slots are */
 #define CHUNKED_CHARGE_BYTES (16U * 1024U)
+#define TURN_BYTES           (1024U * 1024U) /* to clients; writes get their turn in between */
 #define STOPPING             "the proxy is stopping"
 
 /* Reads in the order of their deadlines: each sign of life moves one to the end, since all wait
@@ -39,6 +40,7 @@ struct reads {
     struct read_list asked; /* at the gateway, or streaming */
     struct read *dirty;     /* with news from the gateway */
     size_t at_gateway;
+    size_t turn_bytes; /* of answers handed on in this turn */
     char *prefix;
     char *tenant_line;
     bool cancelled;
@@ -260,12 +262,27 @@ static void on_complete(void *owner, struct exchange *exchange)
     }
 }
 
+static void on_news(struct read *read)
+{
+    struct reads *reads = read->gateway->owner;
+    if (!read->dirty) {
+        read->dirty = true;
+        read->next_dirty = reads->dirty;
+        reads->dirty = read;
+    }
+}
+
 static ptrdiff_t on_wanted(void *owner, struct exchange *exchange, uint8_t *out, size_t room)
 {
     struct reads *reads = owner;
     struct read *read = exchange_state(exchange);
+    if (reads->turn_bytes >= TURN_BYTES && read_window_used(read) > 0) {
+        on_news(read); /* goes on in the next turn, with those that waited longer before it */
+        return 0;
+    }
     ptrdiff_t taken = read_take(read, out, room);
     if (taken > 0) {
+        reads->turn_bytes += (size_t)taken;
         metrics_add(reads->context->metrics, METRIC_READ_BYTES, (uint64_t)taken);
         push_deadline(reads, read);
     }
@@ -308,16 +325,6 @@ static void on_end(void *owner, struct exchange *exchange, bool replied)
 }
 
 /* -- The gateway's side ----------------------------------------------------------------------- */
-
-static void on_news(struct read *read)
-{
-    struct reads *reads = read->gateway->owner;
-    if (!read->dirty) {
-        read->dirty = true;
-        read->next_dirty = reads->dirty;
-        reads->dirty = read;
-    }
-}
 
 static void give_up(struct reads *reads, struct read *read)
 {
@@ -400,6 +407,7 @@ static void end_silence(struct reads *reads, uint64_t now_us)
 
 void reads_tick(struct reads *reads)
 {
+    reads->turn_bytes = 0;
     while (reads->dirty != NULL) {
         struct read *read = reads->dirty;
         reads->dirty = read->next_dirty;

@@ -115,6 +115,7 @@ void server_run(struct server *server)
     if (server->accept_ready && server->listen_fd >= 0) {
         connections_accept(server, ACCEPTS_PER_TURN);
     }
+    direct_run(server);
     if (server->ready || now_us >= server->daemon_deadline_us) {
         run_daemons(server);
         stop_left_daemons(server);
@@ -127,6 +128,8 @@ uint64_t server_deadline_us(const struct server *server)
         return 0;
     }
     uint64_t deadline_us = connections_deadline_us(server);
+    uint64_t direct_us = direct_deadline_us(server);
+    deadline_us = direct_us < deadline_us ? direct_us : deadline_us;
     return deadline_us < server->daemon_deadline_us ? deadline_us : server->daemon_deadline_us;
 }
 
@@ -271,6 +274,7 @@ void server_set_headers(struct server *server, const struct server_header *heade
     }
     server->no_content = no_content;
     server->headers = headers;
+    server->direct_no_content.size = 0; /* to be printed anew */
 }
 
 static int start(struct server *server, const struct server_tls *tls)
@@ -299,6 +303,7 @@ struct server *server_new(const struct server_settings *settings, const struct s
     server->listen_fd = listen_fd;
     server->daemon_deadline_us = LOOP_NEVER;
     server->listen_watch.on_ready = on_listen_ready;
+    buf_init(&server->direct_no_content, SERVER_REPLY_HEAD_MAX);
     int status = start(server, tls);
     if (status != 0) {
         log_error(settings->log, "cannot start the http server",
@@ -325,6 +330,7 @@ void server_free(struct server *server)
     if (server == NULL) {
         return;
     }
+    direct_close_all(server);
     if (server->daemon != NULL) {
         resume_all(server);
     }
@@ -340,5 +346,6 @@ void server_free(struct server *server)
         loop_clear(server->loop, server->listen_fd);
         close(server->listen_fd);
     }
+    buf_deinit(&server->direct_no_content);
     free(server);
 }

@@ -39,6 +39,13 @@ struct server_handler {
     void (*on_headers)(void *owner, struct exchange *exchange);
     void (*on_body)(void *owner, struct exchange *exchange, const uint8_t *data, size_t bytes);
     void (*on_complete)(void *owner, struct exchange *exchange);
+    /* Where the next bytes of a body of known size go, and up to how many. Returns NULL while there
+     * is no room for a body that has not begun: it is asked again whenever something may have
+     * changed, and at *again_us; or it was replied to. With it, plain requests of the route need
+     * not pass through the HTTP library. NULL: bodies come by on_body only. */
+    uint8_t *(*on_room)(void *owner, struct exchange *exchange, size_t *room, uint64_t *again_us);
+    /* So many bytes were put there. */
+    void (*on_received)(void *owner, struct exchange *exchange, size_t bytes);
     /* Of a reply begun with exchange_stream(): put up to room bytes into out. Returns how many;
      * 0 for none now (exchange_stream_ready() asks again), or SERVER_STREAM_*. */
     ptrdiff_t (*on_wanted)(void *owner, struct exchange *exchange, uint8_t *out, size_t room);
@@ -53,6 +60,9 @@ struct server_handler {
 /* Who is asked first about each exchange that has a handler. Constant, owned by the worker. */
 struct server_gate {
     void *owner;
+    /* True: on_headers would say yes to such a request, at once. authorization: of its header, or
+     * NULL. */
+    bool (*passes)(void *owner, enum route_id route, const char *authorization);
     /* True: go on. False: it was replied to, or is held until exchange_admit() or a reply. */
     bool (*on_headers)(void *owner, struct exchange *exchange);
     /* One that was held without an answer has ended: forget it. */

@@ -1,6 +1,6 @@
 /* Connections: how many there may be, in all and from one address, and how long each may take for
- * what it does. Owns them; libmicrohttpd reads and writes them, and is told that one has overstayed
- * by the end of its socket. */
+ * what it does. Owns them. Those of libmicrohttpd are read, written and closed by it, and it is
+ * told that one has overstayed by the end of its socket. */
 #include "io/server_private.h"
 
 #include "base/clock.h"
@@ -21,7 +21,8 @@
 
 #define HEAD_US      (10 * SEC_US)
 #define BODY_US      (30 * SEC_US)
-#define REPLY_US     (60 * SEC_US)  /* without progress */
+#define REPLY_US     (60 * SEC_US) /* without progress */
+#define LEAVING_US   (2 * SEC_US)
 #define IDLE_LOOK_US (10 * SEC_US)  /* has a head begun to come? */
 #define LEFT_LOOK_US (1 * SEC_US)   /* is who sends still there? */
 #define IDLE_US      (360 * SEC_US) /* beyond the 5 min after which Prometheus lets go */
@@ -34,11 +35,10 @@
 
 static uint64_t time_for(enum connection_state state)
 {
-    static const uint64_t times_us[CONNECTION_STATES] = {[CONNECTION_IDLE] = IDLE_LOOK_US,
-                                                         [CONNECTION_HEAD] = HEAD_US,
-                                                         [CONNECTION_BODY] = BODY_US,
-                                                         [CONNECTION_WAITING] = LOOP_NEVER,
-                                                         [CONNECTION_REPLYING] = REPLY_US};
+    static const uint64_t times_us[CONNECTION_STATES] = {
+        [CONNECTION_IDLE] = IDLE_LOOK_US, [CONNECTION_HEAD] = HEAD_US,
+        [CONNECTION_BODY] = BODY_US,      [CONNECTION_WAITING] = LOOP_NEVER,
+        [CONNECTION_REPLYING] = REPLY_US, [CONNECTION_LEAVING] = LEAVING_US};
     return times_us[state];
 }
 
@@ -105,19 +105,24 @@ void connection_progress(struct connection *connection)
 /* libmicrohttpd sees the end of the socket and closes the connection without a reply. */
 static void cut(struct connection *connection)
 {
+    if (connection->direct) {
+        direct_close(connection);
+        return;
+    }
     (void)shutdown(connection->fd, SHUT_RDWR);
     detach(connection);
     append(connection, CONNECTION_WAITING);
 }
 
-/* Between requests libmicrohttpd does not tell of a head that trickles in, but the kernel does. */
+/* Between requests libmicrohttpd does not tell of a head that trickles in, but the kernel does. The
+ * short way leaves it at the first byte of such a head. */
 static void look_at_idle(struct connection *connection, uint64_t now_us)
 {
-    uint64_t received = bytes_received(connection);
     if (now_us - connection->idle_since_us >= IDLE_US) {
         cut(connection);
         return;
     }
+    uint64_t received = connection->direct ? 0 : bytes_received(connection);
     bool head_has_begun = connection->idle_bytes != 0 && received != connection->idle_bytes;
     connection->idle_bytes = received;
     detach(connection);
@@ -155,7 +160,7 @@ static void end_left(struct server *server, uint64_t now_us)
         for (struct connection *c = server->connections[receiving[i]].first; c != NULL; c = next) {
             char byte;
             next = c->next;
-            if (recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
+            if (!c->direct && recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
                 cut(c);
             }
         }
@@ -165,7 +170,7 @@ static void end_left(struct server *server, uint64_t now_us)
 static void cut_if_stuck(struct connection *connection)
 {
     int unread_bytes = 0;
-    if (ioctl(connection->fd, FIONREAD, &unread_bytes) != 0) {
+    if (connection->direct || ioctl(connection->fd, FIONREAD, &unread_bytes) != 0) {
         return;
     }
     bool stuck = unread_bytes > 0 && unread_bytes == connection->unread_bytes;
@@ -263,8 +268,7 @@ static enum admission admit(struct server *server, const struct in6_addr *addres
 
 /* -- Accepting -------------------------------------------------------------------------------- */
 
-static void hand_over(struct server *server, int fd, const struct sockaddr_storage *peer,
-                      socklen_t bytes)
+static void open_connection(struct server *server, int fd, const struct sockaddr_storage *peer)
 {
     struct in6_addr address = address_of(peer);
     enum admission admission = admit(server, &address);
@@ -279,11 +283,51 @@ static void hand_over(struct server *server, int fd, const struct sockaddr_stora
     connection->fd = fd;
     connection->address = address;
     connection->reserved = admission == ADMITTED_RESERVED;
-    /* It consumes fd, and calls connection_on_change() before it returns unless it fails. */
+    append(connection, CONNECTION_HEAD);
+    server->connection_count++;
+    server->reserved_count += connection->reserved;
+    metrics_add(server->settings.metrics, METRIC_CONNECTIONS_ACCEPTED, 1);
+    metrics_gauge_add(server->settings.metrics, METRIC_CONNECTIONS, 1);
+    if (server->daemon->tls || connection->reserved || direct_open(connection) != 0) {
+        connection_hand_over(connection);
+    }
+}
+
+void connection_drop(struct connection *connection)
+{
+    struct server *server = connection->server;
+    if (connection->watched) {
+        loop_clear(server->loop, connection->fd);
+    }
+    detach(connection);
+    server->connection_count--;
+    server->reserved_count -= connection->reserved;
+    metrics_gauge_add(server->settings.metrics, METRIC_CONNECTIONS, -1);
+    free(connection);
+}
+
+void connection_hand_over(struct connection *connection)
+{
+    struct server *server = connection->server;
+    struct sockaddr_storage peer = {0};
+    socklen_t bytes = sizeof(peer);
+    if (connection->watched) {
+        loop_clear(server->loop, connection->fd);
+        connection->watched = false;
+    }
+    if (connection->state != CONNECTION_HEAD) {
+        connection_enter(connection, CONNECTION_HEAD);
+    }
+    (void)!getpeername(connection->fd, (struct sockaddr *)&peer, &bytes);
+    /* It consumes the socket, and calls connection_on_change() before it returns unless it fails.
+     */
     server->accepted = connection;
-    (void)!MHD_add_connection(server->daemon->mhd, fd, (const struct sockaddr *)peer, bytes);
-    free(server->accepted);
-    server->accepted = NULL;
+    (void)!MHD_add_connection(server->daemon->mhd, connection->fd, (const struct sockaddr *)&peer,
+                              bytes);
+    if (server->accepted != NULL) {
+        server->accepted = NULL;
+        connection_drop(connection);
+    }
     server->ready = true;
 }
 
@@ -291,7 +335,6 @@ void connection_on_change(void *cls, struct MHD_Connection *mhd, void **context,
                           enum MHD_ConnectionNotificationCode code)
 {
     struct server *server = cls;
-    struct metrics *metrics = server->settings.metrics;
     struct connection *connection = *context;
     server->progress++;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
@@ -302,25 +345,13 @@ void connection_on_change(void *cls, struct MHD_Connection *mhd, void **context,
         if (connection->daemon->tls) {
             tls_on_connection(connection, mhd);
         }
-        append(connection, CONNECTION_HEAD);
-        server->connection_count++;
-        server->reserved_count += connection->reserved;
-        metrics_add(metrics, METRIC_CONNECTIONS_ACCEPTED, 1);
-        metrics_gauge_add(metrics, METRIC_CONNECTIONS, 1);
         return;
     }
-    if (connection->end_watched) {
-        loop_clear(server->loop, connection->fd);
-    }
-    detach(connection);
     connection->daemon->connections--;
     if (server->handshaking == connection) {
         server->handshaking = NULL;
     }
-    server->connection_count--;
-    server->reserved_count -= connection->reserved;
-    metrics_gauge_add(metrics, METRIC_CONNECTIONS, -1);
-    free(connection);
+    connection_drop(connection);
 }
 
 static void pause_accepting(struct server *server, int error)
@@ -344,7 +375,7 @@ void connections_accept(struct server *server, unsigned count_max)
         int fd = accept4(server->listen_fd, (struct sockaddr *)&peer, &bytes,
                          SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            hand_over(server, fd, &peer, bytes);
+            open_connection(server, fd, &peer);
             continue;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {

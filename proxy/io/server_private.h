@@ -1,16 +1,23 @@
 /* What the files of the server share: server.c (life, phase), server_connection.c (limits and
- * deadlines of connections), server_exchange.c (requests and replies). For nobody else. */
+ * deadlines of connections), server_exchange.c (what a handler sees), server_mhd.c (requests and
+ * replies by libmicrohttpd), server_direct.c (writes without it), server_tls.c. For nobody else. */
 #ifndef AGENT_PROXY_IO_SERVER_PRIVATE_H
 #define AGENT_PROXY_IO_SERVER_PRIVATE_H
 
+#include "base/buf.h"
 #include "base/log.h"
 #include "io/loop.h"
 #include "io/server.h"
 
 #include <microhttpd.h>
 #include <netinet/in.h>
+#include <time.h>
 
 #define EXCHANGE_TARGET_INLINE 192
+#define DIRECT_HEAD_BYTES      4096 /* a longer head goes the long way */
+#define SERVER_REPLY_HEAD_MAX  (64U * 1024U)
+
+struct plain_head;
 
 /* What a connection does, and so how long it may. Each has a list in the order of deadlines. */
 enum connection_state {
@@ -19,6 +26,7 @@ enum connection_state {
     CONNECTION_BODY,     /* its body comes in */
     CONNECTION_WAITING,  /* the request is whole: its handler has its own deadline */
     CONNECTION_REPLYING, /* the reply goes out */
+    CONNECTION_LEAVING,  /* it is out, and the last: until the client has heard it */
     CONNECTION_STATES
 };
 
@@ -37,7 +45,13 @@ struct server_daemon {
     bool has_client_ca;
 };
 
-/* One TCP connection. Owner: the server; from its accept until libmicrohttpd has closed it. */
+/* Connections that go the short way and can go on, or wait for room. */
+struct connection_queue {
+    struct connection *first, *last;
+};
+
+/* One TCP connection. Owner: the server; from its accept until it is closed. Most begin on the
+ * short way (direct); once libmicrohttpd has one, it keeps it. */
 struct connection {
     struct connection *prev, *next; /* in the list of its state */
     struct server *server;
@@ -55,11 +69,22 @@ struct connection {
     uint64_t idle_bytes;      /* received, when it became idle */
     uint64_t marked_until_us; /* see exchange_mark_sender() */
     struct in6_addr address;  /* of the peer; IPv4 mapped */
-    struct loop_watch
-        end_watch; /* of the peer's end; set once, since it costs no event until then */
-    bool end_watched;
-    bool ended;
-    struct exchange *waiting; /* the exchange that is suspended, to be told of the end */
+    struct loop_watch watch;  /* of what comes; with libmicrohttpd, of the peer's end only */
+    bool watched;
+    bool ended;               /* the peer sends no more */
+    struct exchange *waiting; /* libmicrohttpd: the suspended exchange, to be told of the end */
+    /* on the short way */
+    bool direct;
+    bool readable;                  /* there may be something to read */
+    bool tells_unread;              /* the kernel does, with each read */
+    bool leaves;                    /* closes with its next reply */
+    struct connection_queue *queue; /* that it is in; NULL: none */
+    struct connection *queue_prev, *queue_next;
+    uint64_t again_us;         /* while it waits for room: when to ask again at the latest */
+    struct exchange *exchange; /* under way */
+    size_t head_left;          /* [bytes] of the request that are still in the kernel */
+    uint64_t body_left;
+    size_t reply_sent;
 };
 
 struct connection_list {
@@ -72,7 +97,7 @@ enum exchange_state {
     EXCHANGE_ADMITTED,  /* it has; the handler is still to be told */
     EXCHANGE_RECEIVING, /* headers are in; the body comes */
     EXCHANGE_WAITING,   /* whole; until the reply */
-    EXCHANGE_REPLYING   /* the reply is with libmicrohttpd */
+    EXCHANGE_REPLYING   /* the reply goes out */
 };
 
 /* One request and its reply. Owner: the server; from the request line until on_end(). */
@@ -80,7 +105,7 @@ struct exchange {
     struct exchange *prev, *next; /* all exchanges of the server */
     struct server *server;
     struct connection *connection;
-    struct MHD_Connection *mhd;
+    struct MHD_Connection *mhd;           /* NULL: on the short way */
     const struct server_handler *handler; /* NULL: refused */
     const struct route *route;
     enum exchange_state state;
@@ -92,7 +117,9 @@ struct exchange {
     uint64_t drained_bytes;
     uint64_t started_us;
     struct MHD_Response *reply; /* given, not yet queued */
-    unsigned reply_status;
+    unsigned reply_status;      /* 0: none was given */
+    char *direct_text;          /* the reply on the short way; NULL: the common one */
+    size_t direct_bytes;
     void *user;
     char *target; /* target_inline, or allocated when longer */
     char target_inline[EXCHANGE_TARGET_INLINE];
@@ -124,6 +151,13 @@ struct server {
     struct log_gate daemon_gate;
     struct log_gate tls_gate;
     struct loop_watch listen_watch;
+    struct connection_queue direct_ready;
+    struct connection_queue direct_parked; /* for room, in the order in which they came */
+    size_t direct_taken;                   /* [bytes] in this turn */
+    const struct plain_head *direct_plain; /* while a handler is told of a head */
+    struct buf direct_no_content;
+    time_t direct_printed_at;
+    char direct_head[DIRECT_HEAD_BYTES];
 };
 
 /* -- server_connection.c ---------------------------------------------------------------------- */
@@ -139,6 +173,12 @@ uint64_t connections_deadline_us(const struct server *server);
  * it cannot take apart (a chunk's extension without end, say), and it would spin. Cut connections
  * that have input and took none of it since the last time. */
 void connections_cut_stuck(struct server *server);
+
+/* Let libmicrohttpd take over a connection of which nothing was read. It may be gone afterwards. */
+void connection_hand_over(struct connection *connection);
+
+/* Its socket is closed: forget it. */
+void connection_drop(struct connection *connection);
 
 /* The connection does something else now. */
 void connection_enter(struct connection *connection, enum connection_state state);
@@ -158,7 +198,39 @@ void tls_on_connection(struct connection *connection, struct MHD_Connection *mhd
 /* The handshake that is under way has failed: say why. */
 void tls_on_failure(struct server *server);
 
-/* -- server_exchange.c: callbacks of libmicrohttpd; cls is the server ------------------------- */
+/* -- server_exchange.c ------------------------------------------------------------------------ */
+
+/* Make the exchange of a request line. Errors: NULL without memory. */
+struct exchange *exchange_new(struct connection *connection, const char *target);
+
+/* Tell its handler of its end and free it. */
+void exchange_free(struct exchange *exchange, bool replied);
+
+void exchange_enter(struct exchange *exchange, enum exchange_state state);
+
+/* Its reply is the last of its connection. */
+bool exchange_closes(const struct exchange *exchange);
+
+/* -- server_direct.c: writes on the short way ------------------------------------------------- */
+
+/* A connection begins. Errors: -errno; it is then to be handed over. */
+__attribute__((warn_unused_result)) int direct_open(struct connection *connection);
+
+/* End a connection, its exchange without a reply. It is gone. */
+void direct_close(struct connection *connection);
+void direct_close_all(struct server *server);
+
+void direct_reply(struct exchange *exchange, const struct server_reply *reply);
+const char *direct_header(const struct exchange *exchange, const char *name);
+
+/* One phase, and when it is due without an event. */
+void direct_run(struct server *server);
+uint64_t direct_deadline_us(const struct server *server);
+
+/* -- server_mhd.c: requests by libmicrohttpd; cls of its callbacks is the server -------------- */
+
+void mhd_reply(struct exchange *exchange, const struct server_reply *reply);
+const char *mhd_header(const struct exchange *exchange, const char *name);
 
 void *exchange_on_target(void *cls, const char *target, struct MHD_Connection *mhd);
 enum MHD_Result exchange_on_access(void *cls, struct MHD_Connection *mhd, const char *url,

@@ -91,10 +91,20 @@ static bool set_up(struct upstream_call *call)
     return ok;
 }
 
+static void free_headers(struct upstream_call *call)
+{
+    if (call->kind != CALL_READ) {
+        curl_slist_free_all(call->headers);
+    }
+    free(call->header_block);
+    call->header_block = NULL;
+    call->headers = NULL;
+}
+
 static void free_call(struct upstream_call *call)
 {
     curl_easy_cleanup(call->easy);
-    curl_slist_free_all(call->headers);
+    free_headers(call);
     curl_slist_free_all(call->connect_to);
     free(call->host_line);
     free(call);
@@ -144,8 +154,7 @@ void call_put(struct upstream_call *call)
         return;
     }
     if (call->kind == CALL_READ) {
-        curl_slist_free_all(call->headers);
-        call->headers = NULL;
+        free_headers(call);
     }
     call->prev = NULL;
     call->next = upstream->idle[call->kind];
@@ -336,6 +345,9 @@ void upstream_cancel_writes(struct upstream *upstream)
 static void run_timer(struct upstream *upstream)
 {
     int running;
+    if (upstream->failed) {
+        return;
+    }
     upstream->timer_us = LOOP_NEVER;
     if (curl_multi_socket_action(upstream->multi, CURL_SOCKET_TIMEOUT, 0, &running) != CURLM_OK) {
         upstream->failed = true;
@@ -377,15 +389,28 @@ static void settle(struct upstream *upstream)
     }
 }
 
+/* Go on with a paused call: what curl kept is offered at once, and it asks for a run of its timer
+ * for the rest. Returns false when curl found no memory. It does not say so where it fails to take
+ * up the socket again, which shows in that it knows the socket and has not asked us to watch it. */
+static bool resume_read(struct upstream_call *call)
+{
+    struct upstream *upstream = call->upstream;
+    curl_socket_t fd = CURL_SOCKET_BAD;
+    (void)curl_easy_getinfo(call->easy, CURLINFO_ACTIVESOCKET, &fd);
+    call->resume = false;
+    upstream->started = true;
+    return curl_easy_pause(call->easy, CURLPAUSE_CONT) == CURLE_OK &&
+           (upstream_sockets_wanted(&upstream->sockets, fd) ||
+            curl_multi_assign(upstream->multi, fd, NULL) != CURLM_OK);
+}
+
 static void resume_reads(struct upstream *upstream)
 {
     upstream->resumes = false;
-    for (struct upstream_call *call = upstream->running; call != NULL; call = call->next) {
-        if (call->resume) {
-            call->resume = false;
-            /* Offers what it kept at once, and asks for a run of its timer for the rest. */
-            (void)curl_easy_pause(call->easy, CURLPAUSE_CONT);
-            upstream->started = true;
+    for (struct upstream_call *call = upstream->running; call != NULL && !upstream->failed;
+         call = call->next) {
+        if (call->resume && !resume_read(call)) {
+            upstream->failed = true;
         }
     }
 }

@@ -142,11 +142,19 @@ bool call_set_up_identity(struct upstream_call *call, const char *url)
     call->generation = call->upstream->generation;
     UPSTREAM_SET(CURLOPT_URL, url);
     UPSTREAM_SET(CURLOPT_PROXY, identity->proxy_url != NULL ? identity->proxy_url : "");
+    UPSTREAM_SET(CURLOPT_NOPROXY, ""); /* else the environment is asked, at each call */
     UPSTREAM_SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* else a proxy's answer counts as one */
     UPSTREAM_SET(CURLOPT_SSLVERSION, (long)(identity->tls_1_3_only ? CURL_SSLVERSION_TLSv1_3
                                                                    : CURL_SSLVERSION_TLSv1_2));
     UPSTREAM_SET(CURLOPT_SSL_VERIFYPEER, identity->insecure_skip_verify ? 0L : 1L);
     UPSTREAM_SET(CURLOPT_SSL_VERIFYHOST, identity->insecure_skip_verify ? 0L : 2L);
+    if (strncmp(url, "http:", 5) == 0 && identity->proxy_url == NULL) {
+        /* Its defaults, which it copies for each call, needed or not. */
+        UPSTREAM_SET(CURLOPT_CAINFO, NULL);
+        UPSTREAM_SET(CURLOPT_CAPATH, NULL);
+        UPSTREAM_SET(CURLOPT_PROXY_CAINFO, NULL);
+        UPSTREAM_SET(CURLOPT_PROXY_CAPATH, NULL);
+    }
     UPSTREAM_SET(CURLOPT_SSLCERTTYPE, "PEM");
     UPSTREAM_SET(CURLOPT_SSLKEYTYPE, "PEM");
     UPSTREAM_SET(CURLOPT_CA_CACHE_TIMEOUT, 60L); /* else the trust of a day ago may be used */

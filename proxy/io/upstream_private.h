@@ -35,7 +35,8 @@ struct upstream_call {
     void *arg;
     struct outcome outcome;
     char error[CURL_ERROR_SIZE];
-    struct curl_slist *headers; /* of a write: kept; of a read: its own */
+    struct curl_slist *headers; /* of a write: kept; of a read: its own, in header_block */
+    void *header_block;
     /* a write */
     const struct upstream_piece *pieces;
     size_t count;

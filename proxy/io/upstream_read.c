@@ -1,6 +1,7 @@
 /* A read: its answer streams back to callbacks, with pauses. */
 #include "io/upstream_private.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -57,6 +58,7 @@ static size_t on_read_header(char *line, size_t size, size_t count, void *arg)
 static size_t on_read_answer(char *data, size_t size, size_t count, void *arg)
 {
     struct upstream_call *call = arg;
+    call->upstream->sockets.bulk_bytes += size * count;
     bool taken = call->read.on_data(call->read.arg, (const uint8_t *)data, size * count);
     return taken ? size * count : CURL_WRITEFUNC_PAUSE;
 }
@@ -71,6 +73,65 @@ bool call_set_up_read(struct upstream_call *call)
     UPSTREAM_SET(CURLOPT_BUFFERSIZE, READ_BUFFER_BYTES);
     UPSTREAM_SET(CURLOPT_HTTP_CONTENT_DECODING, 0L);
     return ok;
+}
+
+/* Where the header lines of a read are put: nodes and text in one allocation. */
+struct line_room {
+    struct curl_slist *node; /* the next; NULL: only the sizes are wanted */
+    char *text;
+    size_t count; /* of nodes */
+    size_t bytes; /* of text */
+};
+
+static void put_line(struct line_room *room, const char *name, const char *rest)
+{
+    size_t name_bytes = strlen(name);
+    size_t rest_bytes = strlen(rest);
+    if (room->node != NULL) {
+        char *line = room->text + room->bytes;
+        memcpy(line, name, name_bytes);
+        memcpy(line + name_bytes, rest, rest_bytes);
+        line[name_bytes + rest_bytes] = '\0';
+        *room->node = (struct curl_slist){.data = line, .next = room->node + 1};
+        room->node++;
+    }
+    room->count++;
+    room->bytes += name_bytes + rest_bytes + 1;
+}
+
+static void put_lines(const struct upstream_call *call, struct line_room *room)
+{
+    bool authorized = false;
+    for (const char *const *line = call->read.headers; *line != NULL; line++) {
+        authorized = authorized || strncasecmp(*line, "Authorization:", 14) == 0;
+        put_line(room, "", *line);
+    }
+    const char *authorization = call->upstream->identity.authorization;
+    if (!authorized && authorization != NULL) {
+        put_line(room, "Authorization: ", authorization);
+    }
+    if (call->host_line != NULL) {
+        put_line(room, "", call->host_line);
+    }
+}
+
+static bool set_lines(struct upstream_call *call)
+{
+    struct line_room room = {.node = NULL};
+    put_lines(call, &room);
+    if (room.count > 0) {
+        size_t nodes_bytes = room.count * sizeof(*call->headers);
+        call->header_block = malloc(nodes_bytes + room.bytes);
+        if (call->header_block == NULL) {
+            return false;
+        }
+        call->headers = call->header_block;
+        room = (struct line_room){.node = call->headers,
+                                  .text = (char *)call->header_block + nodes_bytes};
+        put_lines(call, &room);
+        room.node[-1].next = NULL;
+    }
+    return curl_easy_setopt(call->easy, CURLOPT_HTTPHEADER, call->headers) == CURLE_OK;
 }
 
 /* What differs from read to read. The address is fixed and the target goes out as it is, so no
@@ -89,20 +150,7 @@ static bool set_up_this_read(struct upstream_call *call)
         UPSTREAM_SET(CURLOPT_NOBODY, read->method == ROUTE_METHOD_HEAD ? 1L : 0L);
     }
     UPSTREAM_SET(CURLOPT_REQUEST_TARGET, read->target);
-    bool authorized = false;
-    for (size_t i = 0; ok && read->headers[i] != NULL; i++) {
-        authorized = authorized || strncasecmp(read->headers[i], "Authorization:", 14) == 0;
-        ok = call_add_line(&call->headers, read->headers[i]) == 0;
-    }
-    const struct upstream *upstream = call->upstream;
-    if (ok && !authorized && upstream->identity.authorization != NULL) {
-        ok = call_add_authorization(&call->headers, upstream->identity.authorization) == 0;
-    }
-    if (ok && call->host_line != NULL) {
-        ok = call_add_line(&call->headers, call->host_line) == 0;
-    }
-    UPSTREAM_SET(CURLOPT_HTTPHEADER, call->headers);
-    return ok;
+    return ok && set_lines(call);
 }
 
 struct upstream_call *upstream_read(struct upstream *upstream, const struct upstream_read *read)

@@ -2,6 +2,7 @@
 #include "io/upstream_sockets.h"
 
 #include "io/loop.h"
+#include "io/upstream_private.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -12,6 +13,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* [bytes] of answers to reads after which the rest waits for the next turn: some 0.3 ms of work.
+ * One read more may bring its whole window. */
+#define TURN_BULK_BYTES (1024U * 1024U)
+
 /* One descriptor. Owner: upstream_sockets, from curl's first wish until its last is in force. */
 struct upstream_socket {
     struct loop_watch watch;
@@ -19,6 +24,7 @@ struct upstream_socket {
     struct upstream_socket *next;       /* in all */
     struct upstream_socket *next_ready; /* in ready */
     int fd;
+    bool bulk;           /* of a read */
     uint32_t wanted;     /* epoll events that curl wants; 0: none */
     uint32_t registered; /* epoll events that the kernel knows */
     uint32_t events;     /* recorded, not yet handed to curl */
@@ -62,11 +68,18 @@ static struct upstream_socket *socket_of(struct upstream_sockets *sockets, int f
     return socket;
 }
 
+static bool is_read(CURL *easy)
+{
+    char *private = NULL;
+    (void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private);
+    const struct upstream_call *call = (const struct upstream_call *)(void *)private;
+    return call != NULL && call->kind == CALL_READ;
+}
+
 /* An error here would end the whole multi handle, so a wish that finds no memory is left to the
  * transfer's own timeout. */
 static int on_socket_wish(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 {
-    (void)easy;
     struct upstream_sockets *sockets = arg;
     struct upstream_socket *socket = socket_arg;
     if (socket == NULL || socket->fd != fd) {
@@ -76,6 +89,7 @@ static int on_socket_wish(CURL *easy, curl_socket_t fd, int what, void *arg, voi
         }
         (void)curl_multi_assign(sockets->multi, fd, socket);
     }
+    socket->bulk = is_read(easy);
     socket->wanted = ((what & CURL_POLL_IN) != 0 ? (uint32_t)EPOLLIN : 0) |
                      ((what & CURL_POLL_OUT) != 0 ? (uint32_t)EPOLLOUT : 0);
     if (what == CURL_POLL_REMOVE) {
@@ -187,18 +201,21 @@ int upstream_sockets_run(struct upstream_sockets *sockets)
 {
     int status = 0;
     struct upstream_socket *socket = sockets->ready;
+    sockets->bulk_bytes = 0;
     sockets->ready = NULL;
     while (socket != NULL) {
         struct upstream_socket *next = socket->next_ready;
         uint32_t events = socket->events;
         socket->events = 0;
-        if (socket->registered == 0) {
-            /* Closed by what curl did for another socket of this turn. */
+        if (socket->registered == 0 || status != 0) {
+            /* Closed by what curl did for another socket of this turn; or curl has failed. */
         } else if (socket->wanted == 0) {
             /* Of an idle connection: its end, or an answer to nothing. The next call that would
              * use it finds out; until then it must not wake us again and again. */
             loop_clear(sockets->loop, socket->fd);
             socket->registered = 0;
+        } else if (socket->bulk && sockets->bulk_bytes >= TURN_BULK_BYTES) {
+            /* The kernel tells again in the next turn. */
         } else {
             int mask = ((events & (uint32_t)(EPOLLIN | EPOLLHUP)) != 0 ? CURL_CSELECT_IN : 0) |
                        ((events & (uint32_t)EPOLLOUT) != 0 ? CURL_CSELECT_OUT : 0) |
@@ -211,6 +228,15 @@ int upstream_sockets_run(struct upstream_sockets *sockets)
         socket = next;
     }
     return status;
+}
+
+bool upstream_sockets_wanted(const struct upstream_sockets *sockets, curl_socket_t fd)
+{
+    const struct upstream_socket *socket = sockets->all;
+    while (socket != NULL && socket->fd != fd) {
+        socket = socket->next;
+    }
+    return socket != NULL && socket->wanted != 0;
 }
 
 /* Only of connections is the end told by upstream_sockets_on_close(), not of the descriptors that a

@@ -8,6 +8,7 @@
 
 #include <curl/curl.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 struct loop;
 struct upstream_socket;
@@ -19,6 +20,7 @@ struct upstream_sockets {
     struct upstream_socket *all;
     struct upstream_connection *open;
     struct upstream_socket *ready; /* with events that curl has not seen */
+    size_t bulk_bytes; /* of answers to reads, in this turn; counted by upstream_read.c */
 };
 
 /* Take over the watches of multi. Errors: -ENOMEM. */
@@ -28,8 +30,13 @@ __attribute__((warn_unused_result)) int upstream_sockets_init(struct upstream_so
 /* Forget all, after multi has been cleaned up. */
 void upstream_sockets_deinit(struct upstream_sockets *sockets);
 
-/* Hand the events of this turn to curl. Errors: -ENOMEM when curl failed at one of them. */
+/* Hand the events of this turn to curl; those of reads up to a bound, so that writes need not wait
+ * for all of them. Errors: -ENOMEM when curl failed at one of them; it has then not seen the rest.
+ */
 __attribute__((warn_unused_result)) int upstream_sockets_run(struct upstream_sockets *sockets);
+
+/* Whether curl wants anything of the descriptor fd. */
+bool upstream_sockets_wanted(const struct upstream_sockets *sockets, curl_socket_t fd);
 
 /* Put curl's wishes into force. */
 void upstream_sockets_flush(struct upstream_sockets *sockets);

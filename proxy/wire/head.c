@@ -50,6 +50,9 @@ static int add_content_length(struct head *head, struct text value)
     if (!field_number(value, &head->content_length)) {
         return refuse(head, "Content-Length is not a number");
     }
+    if (head->content_length == UINT64_MAX) {
+        return refuse(head, "Content-Length is beyond any body"); /* it stands for an unknown one */
+    }
     head->body = HEAD_BODY_LENGTH;
     return 0;
 }

@@ -24,7 +24,7 @@ enum head_body {
 struct head {
     /* Valid after head_finish() returned 0. */
     enum head_body body;
-    uint64_t content_length; /* [bytes] with HEAD_BODY_LENGTH, else 0 */
+    uint64_t content_length; /* [bytes] with HEAD_BODY_LENGTH, else 0; never UINT64_MAX */
     bool keep_alive;         /* the client wishes to keep the connection */
     bool expects_continue;   /* the client waits for a 100 before it sends its body */
 

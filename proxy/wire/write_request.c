@@ -1,7 +1,9 @@
 /* Scanner of decoded write requests. One table of message shapes says which field has which wire
- * type; one loop checks any message against its shape, nesting as deep as the shapes do (4). Two
- * shortcuts skip what nearly every byte of a real request is: labels and float samples, encoded
- * the usual way. What they do not recognise goes through the loop. Owns no memory. */
+ * type; one loop checks any message against its shape, nesting as deep as the shapes do (4).
+ * Shortcuts skip what nearly every byte of a real request is: labels and float samples, encoded
+ * the usual way. What they do not recognise goes through the loop. Where a label ends is known only
+ * when its length is read, and the processor waits for that: so the labels of two series are
+ * skipped side by side, and it waits for both at once. Owns no memory. */
 #include "wire/write_request.h"
 
 #include <endian.h>
@@ -284,6 +286,38 @@ static inline size_t usual_label(const uint8_t *at, size_t left)
     return at[1] <= 0x7f ? usual_short_label(at, left) : usual_long_label(at, left);
 }
 
+/* Nonzero unless the usual short label stands there. Shape: 4 + name_bytes <= bytes, as at says;
+ * all 2 + bytes are readable. */
+static inline uint32_t short_label_flaws(const uint8_t *at, size_t bytes, size_t name_bytes)
+{
+    const uint32_t tags = TAG_LENGTH(1) | TAG_LENGTH(1) << 16; /* between them the two lengths */
+    uint32_t head;
+    uint16_t value;
+    memcpy(&head, at, sizeof(head));
+    memcpy(&value, at + 4 + name_bytes, sizeof(value));
+    uint32_t wanted = TAG_LENGTH(2) | (uint32_t)(bytes - 4 - name_bytes) << 8;
+    return ((le32toh(head) ^ tags) & 0x00ff00ff) | (le16toh(value) ^ wanted);
+}
+
+/* Skip usual short labels of two series, as many of one as of the other. */
+static inline void skip_short_labels(struct span *a, struct span *b)
+{
+    while (left(a) >= 6 && left(b) >= 6) {
+        size_t a_bytes = a->at[1];
+        size_t b_bytes = b->at[1];
+        size_t a_name_bytes = a->at[3];
+        size_t b_name_bytes = b->at[3];
+        if (a_bytes > left(a) - 2 || b_bytes > left(b) - 2 || (a_bytes | b_bytes) > 0x7f ||
+            4 + a_name_bytes > a_bytes || 4 + b_name_bytes > b_bytes ||
+            (short_label_flaws(a->at, a_bytes, a_name_bytes) |
+             short_label_flaws(b->at, b_bytes, b_name_bytes)) != 0) {
+            return;
+        }
+        a->at += 2 + a_bytes;
+        b->at += 2 + b_bytes;
+    }
+}
+
 /* The size of the float sample at the start of left bytes if it is encoded the usual way: a value
  * (absent if it is 0) and a timestamp of 6 bytes, which covers the years 1971 to 2109. Else 0. */
 static inline size_t usual_sample(const uint8_t *at, size_t left)
@@ -320,6 +354,7 @@ static inline void skip_usual(struct scan *scan, struct span *span)
 }
 
 static int scan_message(struct scan *scan, const struct shape *shape, struct span span);
+static int scan_series(struct scan *scan, struct span span);
 
 static int scan_varints(const struct scan *scan, struct span span)
 {
@@ -344,7 +379,8 @@ static int scan_length_field(struct scan *scan, const struct field *field, struc
     case FIELD_STRING:
         return 0;
     case FIELD_MESSAGE:
-        return scan_message(scan, field->shape, inner);
+        return field->shape == &series_shape ? scan_series(scan, inner)
+                                             : scan_message(scan, field->shape, inner);
     case FIELD_VARINTS:
         return scan_varints(scan, inner);
     case FIELD_DOUBLES:
@@ -408,12 +444,6 @@ static int scan_message(struct scan *scan, const struct shape *shape, struct spa
 {
     scan->counts[shape->counter]++;
     while (span.at < span.end) {
-        if (shape == &series_shape) {
-            skip_usual(scan, &span);
-            if (span.at == span.end) {
-                break;
-            }
-        }
         int ret = scan_field(scan, shape, &span);
         if (ret < 0) {
             return ret;
@@ -422,12 +452,66 @@ static int scan_message(struct scan *scan, const struct shape *shape, struct spa
     return 0;
 }
 
+/* The same of a series, or of the rest of one. */
+static int scan_series(struct scan *scan, struct span span)
+{
+    scan->counts[COUNT_SERIES]++;
+    for (;;) {
+        skip_usual(scan, &span);
+        if (span.at == span.end) {
+            return 0;
+        }
+        int ret = scan_field(scan, &series_shape, &span);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+}
+
+/* Take the series at the start of all into series, if its length has one byte or two. */
+static bool take_usual_series(struct span *all, struct span *series)
+{
+    const uint8_t *at = all->at;
+    if (left(all) < 4 || at[0] != TAG_LENGTH(1) || (at[1] > 0x7f && at[2] > 0x7f)) {
+        return false;
+    }
+    size_t head_bytes = at[1] > 0x7f ? 3 : 2;
+    size_t bytes = at[1] > 0x7f ? (at[1] & 0x7fu) | (size_t)at[2] << 7 : at[1];
+    if (bytes > left(all) - head_bytes) {
+        return false;
+    }
+    series->at = at + head_bytes;
+    series->end = series->at + bytes;
+    all->at = series->end;
+    return true;
+}
+
+/* Scan two series after two, up to what is not a pair of usual ones. */
+static int scan_pairs(struct scan *scan, struct span *all)
+{
+    int ret = 0;
+    while (ret == 0) {
+        struct span rest = *all;
+        struct span first;
+        struct span second;
+        if (!take_usual_series(&rest, &first) || !take_usual_series(&rest, &second)) {
+            break;
+        }
+        skip_short_labels(&first, &second);
+        ret = scan_series(scan, first);
+        ret = ret < 0 ? ret : scan_series(scan, second);
+        *all = rest;
+    }
+    return ret;
+}
+
 int write_request_scan(const uint8_t *data, size_t bytes, struct write_request_counts *counts,
                        struct wire_error *error)
 {
     struct scan scan = {.start = data, .error = error, .joinable = true};
     struct span all = {.at = data, .end = bytes == 0 ? data : data + bytes}; /* may be NULL */
-    int ret = scan_message(&scan, &request_shape, all);
+    int ret = scan_pairs(&scan, &all);
+    ret = ret < 0 ? ret : scan_message(&scan, &request_shape, all);
     if (ret < 0) {
         return ret;
     }

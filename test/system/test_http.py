@@ -1,5 +1,7 @@
 """HTTP as senders speak it: chunks, 100-continue, connections that are used again."""
 
+import time
+
 import pytest
 
 from harness import http1, wire
@@ -80,6 +82,38 @@ def test_pipelined_requests_are_answered_each_and_in_order(gateway, proxy):
         statuses = [client.read_response().status for _ in range(8)]
     assert statuses == [204] * 5 + [400, 200, 204]
     assert arrived(gateway) == [f"metric_{number}" for number in range(6)]
+
+
+def test_writes_and_pages_share_a_connection(gateway, proxy):
+    with proxy.client() as client:
+        assert client.write(body_of(0)).status == 204
+        page = client.request("GET", "/metrics")
+        assert page.status == 200
+        assert b"agent_proxy_connections_accepted_total" in page.body
+        assert client.write(body_of(1)).status == 204
+        for number in range(2, 5):
+            client.send_request("POST", WRITE_PATH, WRITE_HEADERS, body_of(number))
+        client.send_request("GET", "/-/healthy")
+        client.send_request("POST", WRITE_PATH, WRITE_HEADERS, body_of(5))
+        statuses = [client.read_response().status for _ in range(5)]
+    assert statuses == [204, 204, 204, 200, 204]
+    assert arrived(gateway) == [f"metric_{number}" for number in range(6)]
+
+
+def test_a_head_may_be_cut_anywhere(gateway, proxy):
+    whole, cut_in_two = body_of(0), body_of(1)
+    headers = {**WRITE_HEADERS, "Content-Length": str(len(cut_in_two))}
+    with proxy.client() as client:
+        head = client.head("POST", WRITE_PATH, headers)
+    for cut in range(1, len(head) + 1):
+        with proxy.client() as client:
+            assert client.write(whole).status == 204
+            client.send(head[:cut])
+            time.sleep(0.002)  # for the first part to be read alone
+            client.send(head[cut:] + cut_in_two)
+            assert client.read_response("POST").status == 204
+            assert client.write(whole).status == 204
+    assert arrived(gateway) == ["metric_0", "metric_1", "metric_0"] * len(head)
 
 
 def test_a_request_may_come_byte_by_byte(gateway, proxy):

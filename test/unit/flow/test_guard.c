@@ -73,6 +73,13 @@ static bool writes(struct stage *stage, struct exchange *exchange, const char *a
     return asked(stage, exchange, "/api/v1/receive", authorization);
 }
 
+/* What the gate says of a write before there is an exchange. */
+static bool may_pass(struct stage *stage, const char *authorization)
+{
+    const struct server_gate *gate = guard_gate(stage->guard);
+    return gate->passes(gate->owner, ROUTE_WRITE, authorization);
+}
+
 static void expect_refused(struct exchange *exchange)
 {
     assert_int_equal(exchange->status, 401);
@@ -115,6 +122,43 @@ static void test_probes_pass_and_nothing_else(void **state)
     }
     assert_int_equal(stage.checker.count, 0);
     assert_int_equal(COUNTED(REJECTED_UNAUTHORIZED), 4);
+    stage_close(&stage);
+}
+
+/* It says yes to what on_headers would pass at once, and asks nobody. */
+static void test_who_passes_is_known_before(void **state)
+{
+    (void)state;
+    static const char *const unknown[] = {NULL, "", "Basic", "Bearer abc", ALICE, ALICE_2, NOBODY};
+    struct stage stage;
+    struct exchange exchange;
+    stage_open(&stage);
+    const struct server_gate *gate = guard_gate(stage.guard);
+    for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {
+        assert_false(may_pass(&stage, unknown[i]));
+    }
+    assert_true(gate->passes(gate->owner, ROUTE_HEALTHY, NULL));
+    assert_true(gate->passes(gate->owner, ROUTE_READY, NULL));
+    assert_false(gate->passes(gate->owner, ROUTE_METRICS, NULL));
+    assert_int_equal(stage.checker.count, 0);
+    assert_int_equal(COUNTED(REJECTED_UNAUTHORIZED), 0);
+
+    assert_false(writes(&stage, &exchange, ALICE));
+    assert_false(may_pass(&stage, ALICE)); /* while it is checked */
+    answer(&stage, true);
+    assert_true(may_pass(&stage, ALICE));
+    assert_false(may_pass(&stage, NULL));
+    assert_false(may_pass(&stage, ALICE_2));
+    assert_false(writes(&stage, &exchange, ALICE_2));
+    answer(&stage, false);
+    expect_refused(&exchange);
+    assert_false(may_pass(&stage, ALICE_2)); /* known to be wrong */
+
+    guard_set_users(stage.guard, users, 1); /* without her */
+    assert_false(may_pass(&stage, ALICE));
+    guard_set_users(stage.guard, NULL, 0);
+    assert_true(may_pass(&stage, NULL));
+    assert_true(may_pass(&stage, ALICE_2));
     stage_close(&stage);
 }
 
@@ -292,6 +336,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_without_users_all_pass),
         cmocka_unit_test(test_probes_pass_and_nothing_else),
+        cmocka_unit_test(test_who_passes_is_known_before),
         cmocka_unit_test(test_what_is_no_password_is_refused_at_once),
         cmocka_unit_test(test_a_right_password_waits_once),
         cmocka_unit_test(test_a_wrong_password_is_refused_and_remembered),

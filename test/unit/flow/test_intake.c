@@ -17,7 +17,9 @@
 #define BODY_MAX      100000
 #define DECODED_MAX   ((size_t)32 << 20)
 #define BUDGET_BYTES  ((size_t)1 << 20)
-#define RETRY_AFTER_S 11 /* what the batcher says */
+#define RETRY_AFTER_S 11    /* what the batcher says */
+#define BATCH_BYTES   20000 /* the window is twice that */
+#define DEADLINE_US   (25U * 1000U * 1000U)
 
 #define PROTOBUF                                 \
     {                                            \
@@ -72,8 +74,10 @@ static const struct server_header USUAL[] = {
 
 static void stage_open(struct stage *stage)
 {
-    *stage = (struct stage){
-        .config = {.limits_body_bytes = BODY_MAX, .limits_decoded_bytes = DECODED_MAX}};
+    *stage = (struct stage){.config = {.limits_body_bytes = BODY_MAX,
+                                       .limits_decoded_bytes = DECODED_MAX,
+                                       .batch_max_bytes = BATCH_BYTES,
+                                       .gateway_max_inflight = 1}};
     budget_init(&stage->budget, BUDGET_BYTES);
     stage->context = (struct flow_context){
         .config = &stage->config, .budget = &stage->budget, .metrics = &stage->metrics};
@@ -114,6 +118,33 @@ static void bring_body(struct stage *stage, const uint8_t *data, size_t bytes, s
             assert_true(request->charged_bytes >= request->body.size);
             assert_true(budget_used(&stage->budget) >= request->body.size);
         }
+    }
+}
+
+/* Ask where a body goes; NULL: nowhere yet, or it was answered. */
+static uint8_t *ask_room(struct stage *stage, struct exchange *exchange, size_t *room,
+                         uint64_t *again_us)
+{
+    *room = 0;
+    *again_us = 0;
+    return stage->handler->on_room(stage->handler->owner, exchange, room, again_us);
+}
+
+/* The same as bring_body(), for a body that is put where the handler wants it. */
+static void place_body(struct stage *stage, const uint8_t *data, size_t bytes, size_t piece_bytes)
+{
+    for (size_t at = 0; at < bytes;) {
+        size_t room;
+        uint64_t again_us;
+        uint8_t *to = ask_room(stage, &stage->exchange, &room, &again_us);
+        if (to == NULL) {
+            return;
+        }
+        assert_true(room >= bytes - at); /* of all of it, from the start */
+        size_t piece = bytes - at < piece_bytes ? bytes - at : piece_bytes;
+        memcpy(to, data + at, piece);
+        stage->handler->on_received(stage->handler->owner, &stage->exchange, piece);
+        at += piece;
     }
 }
 
@@ -256,6 +287,12 @@ static void test_pieces_and_chunks_make_no_difference(void **state)
         complete(&stage);
         expect_added(&stage, &body);
         deliver_chunked(&stage, &body, pieces[i]);
+        expect_added(&stage, &body);
+        size_t before = counting_allocations;
+        begin(&stage, USUAL, body.size);
+        place_body(&stage, body.data, body.size, pieces[i]);
+        assert_int_equal(counting_allocations, before + 1); /* it is never moved */
+        complete(&stage);
         expect_added(&stage, &body);
     }
     bytes_free(&request);
@@ -520,6 +557,165 @@ static void test_no_memory_is_503(void **state)
     stage_close(&stage);
 }
 
+/* -- The window ------------------------------------------------------------------------------- */
+
+#define WINDOW_BYTES (2U * BATCH_BYTES) /* what may be at the gateway, and a batch that forms */
+
+static const uint8_t ZEROS[BODY_MAX];
+
+/* Another exchange than the stage's own, with a body of which so much has come. */
+static void hold(struct stage *stage, struct exchange *exchange, size_t body_bytes, size_t bytes)
+{
+    *exchange =
+        (struct exchange){.headers = USUAL, .body_bytes = body_bytes, .started_us = fake_now_us};
+    stage->handler->on_headers(stage->handler->owner, exchange);
+    assert_int_equal(exchange->replies, 0);
+    stage->handler->on_body(stage->handler->owner, exchange, ZEROS, bytes);
+}
+
+static void let_go(struct stage *stage, struct exchange *exchange)
+{
+    stage->handler->on_end(stage->handler->owner, exchange, false);
+    exchange_clear(exchange);
+}
+
+static void expect_room(struct stage *stage, struct exchange *exchange, size_t room_bytes)
+{
+    size_t room;
+    uint64_t again_us;
+    assert_non_null(ask_room(stage, exchange, &room, &again_us));
+    assert_int_equal(room, room_bytes);
+}
+
+static void expect_no_room(struct stage *stage, struct exchange *exchange)
+{
+    size_t room;
+    uint64_t again_us;
+    size_t before = counting_allocations;
+    assert_null(ask_room(stage, exchange, &room, &again_us));
+    assert_int_equal(exchange->replies, 0);
+    assert_true(again_us == exchange->started_us + DEADLINE_US);
+    assert_int_equal(counting_allocations, before);
+}
+
+static void test_no_more_is_held_than_is_of_use(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct exchange held[2];
+    struct bytes body = {0};
+    stage_open(&stage);
+    make_body(&body, 5);
+    hold(&stage, &held[0], BODY_MAX, 1);
+    hold(&stage, &held[1], WINDOW_BYTES, WINDOW_BYTES - 2);
+    begin(&stage, USUAL, body.size);
+    place_body(&stage, body.data, 1, 1); /* one byte less than the window: it may begin */
+    assert_int_equal(budget_used(&stage.budget), BODY_MAX + WINDOW_BYTES + body.size);
+
+    struct exchange late = {.headers = USUAL, .body_bytes = 77, .started_us = fake_now_us};
+    stage.handler->on_headers(stage.handler->owner, &late);
+    expect_no_room(&stage, &late);
+    expect_room(&stage, &stage.exchange, body.size - 1); /* what has begun goes on */
+
+    let_go(&stage, &held[0]); /* a byte is room */
+    expect_room(&stage, &late, 77);
+    let_go(&stage, &late);
+    let_go(&stage, &held[1]);
+    end(&stage);
+    assert_int_equal(stage.batcher.forgotten, 4);
+    bytes_free(&body);
+    stage_close(&stage);
+}
+
+/* Received either way, and joined to a batch or not: until it is freed. */
+static void test_a_request_is_held_until_its_verdict(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct exchange late = {.headers = USUAL, .body_bytes = 77};
+    struct exchange held;
+    struct bytes body = {0};
+    stage_open(&stage);
+    make_body(&body, 500);
+    late.started_us = fake_now_us;
+    stage.handler->on_headers(stage.handler->owner, &late);
+    for (unsigned placed = 0; placed < 2; placed++) {
+        hold(&stage, &held, WINDOW_BYTES, WINDOW_BYTES - body.size);
+        begin(&stage, USUAL, body.size);
+        if (placed != 0) {
+            place_body(&stage, body.data, body.size, 500);
+        } else {
+            bring_body(&stage, body.data, body.size, 500);
+        }
+        expect_no_room(&stage, &late);
+        complete(&stage);
+        expect_no_room(&stage, &late);
+        request_accept(stage.batcher.request);
+        expect_no_room(&stage, &late);
+        request_free(stage.batcher.request);
+        end(&stage);
+        let_go(&stage, &held);
+    }
+    deliver(&stage, &(struct bytes){.data = (uint8_t *)(uintptr_t)ZEROS, .size = 100});
+    assert_int_equal(stage.exchange.status, 400); /* and what was refused is held no more */
+    exchange_clear(&stage.exchange);
+    hold(&stage, &held, WINDOW_BYTES, WINDOW_BYTES - 1);
+    expect_room(&stage, &late, 77);
+    let_go(&stage, &held);
+    let_go(&stage, &late);
+    bytes_free(&body);
+    stage_close(&stage);
+}
+
+static void test_who_waits_for_room_for_too_long_is_put_off(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct exchange held;
+    size_t room;
+    uint64_t again_us;
+    stage_open(&stage);
+    hold(&stage, &held, WINDOW_BYTES, WINDOW_BYTES);
+    begin(&stage, USUAL, 77);
+    fake_now_us += DEADLINE_US - 1;
+    expect_no_room(&stage, &stage.exchange);
+    fake_now_us++;
+    assert_null(ask_room(&stage, &stage.exchange, &room, &again_us));
+    assert_int_equal(budget_used(&stage.budget), WINDOW_BYTES);
+    let_go(&stage, &held);
+    stage.batcher.forgotten = 0;
+    expect_said(&stage, 503, "the gateway did not answer in time");
+    assert_int_equal(COUNTED(REJECTED_DEADLINE), 1);
+    assert_int_equal(COUNTED(WRITE_UNAVAILABLE), 1);
+
+    begin(&stage, USUAL, 77); /* late, but there is room */
+    fake_now_us += 2 * DEADLINE_US;
+    expect_room(&stage, &stage.exchange, 77);
+    end(&stage);
+    stage_close(&stage);
+}
+
+static void test_no_memory_for_a_place_is_503(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct bytes body = {0};
+    stage_open(&stage);
+    make_body(&body, 100);
+    begin(&stage, USUAL, body.size);
+    counting_without_memory = true;
+    place_body(&stage, body.data, body.size, 100);
+    counting_without_memory = false;
+    expect_said(&stage, 503, "out of memory");
+
+    begin(&stage, USUAL, body.size);
+    place_body(&stage, body.data, body.size, 100);
+    complete(&stage);
+    expect_added(&stage, &body);
+    bytes_free(&body);
+    stage_close(&stage);
+}
+
 /* The room for decoding is kept from request to request, unless it was unusually large. */
 static void test_a_large_scratch_is_given_back(void **state)
 {
@@ -719,6 +915,10 @@ int main(void)
         cmocka_unit_test(test_a_body_that_the_budget_does_not_hold),
         cmocka_unit_test(test_a_chunked_body_that_outgrows_the_budget),
         cmocka_unit_test(test_no_memory_is_503),
+        cmocka_unit_test(test_no_more_is_held_than_is_of_use),
+        cmocka_unit_test(test_a_request_is_held_until_its_verdict),
+        cmocka_unit_test(test_who_waits_for_room_for_too_long_is_put_off),
+        cmocka_unit_test(test_no_memory_for_a_place_is_503),
         cmocka_unit_test(test_a_large_scratch_is_given_back),
         cmocka_unit_test(test_a_bad_body_is_told_what_and_where),
         cmocka_unit_test(test_mutated_bodies),

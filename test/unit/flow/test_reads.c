@@ -7,6 +7,7 @@
 
 #define COUNTED(metric) atomic_load(&stage->metrics.counters[METRIC_##metric])
 #define QUEUE_MAX       512 /* as in reads.c */
+#define TURN_BYTES      (1024U * 1024U)
 
 struct stage {
     struct config config;
@@ -251,6 +252,46 @@ static void test_signs_of_life(void **state)
     stage_close(stage);
 }
 
+/* A turn hands on so much of all answers; the rest goes on in the next one, which comes at once. */
+static void test_a_turn_is_bounded(void **state)
+{
+    (void)state;
+    static char body[TURN_BYTES + 1000];
+    static uint8_t taken[32 * 1024];
+    struct stage opened;
+    struct stage *stage = &opened;
+    struct exchange clients[2];
+    stage_open(stage);
+    stage->config.reads_window_bytes = sizeof(body);
+    for (size_t i = 0; i < 2; i++) {
+        client_ask(stage, &clients[i]);
+        gateway_head(&stage->upstream.calls[i], 200, UPSTREAM_BODY_UNKNOWN);
+        assert_true(gateway_data(&stage->upstream.calls[i], body, i == 0 ? sizeof(body) : 10));
+    }
+    reads_tick(stage->reads);
+    assert_true(reads_deadline_us(stage->reads) > fake_now_us);
+    size_t sum = 0;
+    ptrdiff_t got;
+    while ((got = stage->handler->on_wanted(stage->handler->owner, &clients[0], taken,
+                                            sizeof(taken))) > 0) {
+        sum += (size_t)got;
+    }
+    assert_int_equal(sum, TURN_BYTES);
+    assert_int_equal(stage->handler->on_wanted(stage->handler->owner, &clients[1], taken, 10), 0);
+    assert_int_equal(reads_deadline_us(stage->reads), 0);
+    assert_int_equal(clients[0].ready + clients[1].ready, 0);
+    reads_tick(stage->reads);
+    assert_int_equal(clients[0].ready, 1);
+    assert_int_equal(clients[1].ready, 1);
+    assert_int_equal(
+        stage->handler->on_wanted(stage->handler->owner, &clients[0], taken, sizeof(taken)), 1000);
+    assert_int_equal(stage->handler->on_wanted(stage->handler->owner, &clients[1], taken, 20), 10);
+    for (size_t i = 0; i < 2; i++) {
+        client_end(stage, &clients[i], false);
+    }
+    stage_close(stage);
+}
+
 /* The client leaves: while it is queued, while it waits, with news untold, in mid-answer. */
 static void test_client_leaves(void **state)
 {
@@ -373,6 +414,7 @@ int main(void)
         cmocka_unit_test(test_redirect),
         cmocka_unit_test(test_silence),
         cmocka_unit_test(test_signs_of_life),
+        cmocka_unit_test(test_a_turn_is_bounded),
         cmocka_unit_test(test_client_leaves),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_bodies_are_charged),

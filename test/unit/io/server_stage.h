@@ -28,15 +28,18 @@
 
 #define HOST "Host: proxy\r\n"
 
-enum reply_at { REPLY_AT_COMPLETE, REPLY_AT_HEADERS, REPLY_AT_BODY, REPLY_LATER };
+#define ROOM_US UINT64_C(25000000) /* after which one that found no room is told so */
+
+enum reply_at { REPLY_AT_COMPLETE, REPLY_AT_HEADERS, REPLY_AT_ROOM, REPLY_AT_BODY, REPLY_LATER };
 
 /* An exchange as its handler saw it. */
 struct seen {
     struct exchange *exchange; /* NULL once ended */
-    char events[32];           /* h: headers, b: body, in one or more pieces, c: complete, e: end
-                                  after the reply, x: end without */
+    char events[32];           /* h: headers, b: body, in one or more pieces, r: the same, read into
+                                  its place, c: complete, e: end after the reply, x: end without */
     char target[8192];
     struct bytes body;
+    uint8_t *place;      /* for a body that is read into it; NULL: no room yet */
     uint64_t body_bytes; /* as declared */
     enum route_id route;
     enum route_method method;
@@ -52,6 +55,9 @@ struct stage {
     struct server_handler whole;
     struct server_handler bodyless; /* without on_body */
     struct server_handler own;      /* serves what is above the limit of connections too */
+    size_t rooms;                   /* for bodies to begin */
+    size_t room_bytes;              /* of one, at a time */
+    size_t asked;                   /* for room */
     struct seen *seen;              /* room for SEEN_MAX */
     size_t count;
     unsigned refusals;
@@ -64,7 +70,7 @@ struct stage {
 static inline void note(struct seen *seen, char event)
 {
     size_t bytes = strlen(seen->events);
-    if (event == 'b' && bytes > 0 && seen->events[bytes - 1] == 'b') {
+    if ((event == 'b' || event == 'r') && bytes > 0 && seen->events[bytes - 1] == event) {
         return;
     }
     assert_true(bytes + 1 < sizeof(seen->events));
@@ -108,6 +114,45 @@ static inline void on_body(void *owner, struct exchange *exchange, const uint8_t
     assert_true(bytes > 0);
     put(&seen->body, data, bytes);
     note(seen, 'b');
+    if (stage->reply_at == REPLY_AT_BODY) {
+        reply_ok(exchange);
+    }
+}
+
+static inline uint8_t *on_room(void *owner, struct exchange *exchange, size_t *room,
+                               uint64_t *again_us)
+{
+    struct stage *stage = owner;
+    struct seen *seen = exchange_state(exchange);
+    stage->asked++;
+    if (stage->reply_at == REPLY_AT_ROOM) {
+        reply_ok(exchange);
+        return NULL;
+    }
+    if (seen->place == NULL && stage->rooms == 0) {
+        *again_us = exchange_started_us(exchange) + ROOM_US;
+        if (clock_now_us() >= *again_us) {
+            exchange_reply_text(exchange, 503, NULL, "no room");
+        }
+        return NULL;
+    }
+    if (seen->place == NULL) {
+        stage->rooms--;
+        seen->place = malloc((size_t)seen->body_bytes);
+        assert_non_null(seen->place);
+    }
+    size_t left = (size_t)seen->body_bytes - seen->body.size;
+    *room = left < stage->room_bytes ? left : stage->room_bytes;
+    return seen->place + seen->body.size;
+}
+
+static inline void on_received(void *owner, struct exchange *exchange, size_t bytes)
+{
+    const struct stage *stage = owner;
+    struct seen *seen = exchange_state(exchange);
+    assert_true(bytes > 0 && bytes <= seen->body_bytes - seen->body.size);
+    put(&seen->body, seen->place + seen->body.size, bytes);
+    note(seen, 'r');
     if (stage->reply_at == REPLY_AT_BODY) {
         reply_ok(exchange);
     }
@@ -180,6 +225,8 @@ static inline void stage_open_with(struct stage *stage, enum reply_at reply_at,
                 .on_complete = on_complete,
                 .on_end = on_end,
                 .serves_reserved = true},
+        .rooms = SIZE_MAX,
+        .room_bytes = SIZE_MAX,
         .seen = calloc(SEEN_MAX, sizeof(struct seen)),
         .loop = loop_new(),
     };
@@ -208,6 +255,14 @@ static inline void stage_open(struct stage *stage, enum reply_at reply_at)
     stage_open_with(stage, reply_at, (struct server_settings){.connections_max = 0});
 }
 
+/* With a handler of writes that has a place for their bodies. */
+static inline void stage_open_direct(struct stage *stage, enum reply_at reply_at)
+{
+    stage_open(stage, reply_at);
+    stage->whole.on_room = on_room;
+    stage->whole.on_received = on_received;
+}
+
 /* Each exchange that a handler knew was ended, once, by the time the server is gone. */
 static inline void stage_close(struct stage *stage)
 {
@@ -216,6 +271,7 @@ static inline void stage_close(struct stage *stage)
     for (size_t i = 0; i < stage->count; i++) {
         assert_null(stage->seen[i].exchange);
         bytes_free(&stage->seen[i].body);
+        free(stage->seen[i].place);
     }
     assert_int_equal(atomic_load(&stage->metrics.gauges[METRIC_CONNECTIONS]), 0);
     free(stage->seen);

@@ -481,6 +481,53 @@ static void test_others_go_on_beside_a_paused_read(void **state)
     stage_close(&stage);
 }
 
+/* However many answers stream, a turn takes a bounded part of them, and a write is heard in it. */
+static void test_a_turn_takes_so_much_of_reads(void **state)
+{
+    (void)state;
+
+    enum { READS = 10, ROOM = 256 * 1024, TURN_BULK_BYTES = 1024 * 1024, CHUNK_BYTES = 64 * 1024 };
+
+    struct stage stage;
+    struct query queries[READS];
+    struct peer *peers[READS];
+    struct post post;
+    struct message message;
+    struct bytes answer = {0};
+    put_large_answer(&answer, 4 * ROOM);
+    stage_open(&stage);
+    post_usual(&stage, &post);
+    struct peer *writer = gateway_take(&stage, &message);
+    for (size_t i = 0; i < READS; i++) {
+        peers[i] = bring(&stage, &queries[i]);
+        queries[i].room = ROOM;
+    }
+    assert_true(peer_send_some(writer, NO_ANSWER, strlen(NO_ANSWER)) > 0);
+    for (size_t i = 0; i < READS; i++) {
+        assert_true(peer_send_some(peers[i], answer.data, answer.size) > ROOM);
+    }
+    size_t sum = 0;
+    for (unsigned turns = 0; sum < READS * (ROOM - CHUNK_BYTES); turns++) {
+        size_t before = sum;
+        assert_true(turns < 100);
+        loop_wait(stage.loop, clock_now_us() + TURN_US);
+        upstream_run(stage.upstream);
+        sum = 0;
+        for (size_t i = 0; i < READS; i++) {
+            sum += queries[i].body.size;
+        }
+        assert_true(sum - before <= TURN_BULK_BYTES + ROOM);
+        assert_int_equal(post.dones, 1);
+        upstream_flush(stage.upstream);
+    }
+    for (size_t i = 0; i < READS; i++) {
+        upstream_abort(queries[i].call);
+        query_end(&queries[i]);
+    }
+    bytes_free(&answer);
+    stage_close(&stage);
+}
+
 /* -- Ends ------------------------------------------------------------------------------------- */
 
 enum stage_of_read { NOT_OUT, ASKED, HEAD_THERE, BODY_COMES, PAUSED, ALL_THERE, STAGES };
@@ -613,6 +660,7 @@ int main(void)
         cmocka_unit_test(test_a_read_outlives_the_time_of_a_write),
         cmocka_unit_test(test_a_reader_without_room_pauses_the_gateway),
         cmocka_unit_test(test_others_go_on_beside_a_paused_read),
+        cmocka_unit_test(test_a_turn_takes_so_much_of_reads),
         cmocka_unit_test(test_an_aborted_read_is_heard_of_no_more),
         cmocka_unit_test(test_free_drops_reads_at_any_point),
         cmocka_unit_test(test_cancelling_writes_leaves_reads),

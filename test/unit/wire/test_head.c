@@ -50,6 +50,9 @@ static void test_refusals(void **state)
         {v11, {"Host: a", "Content-Length:"}, number},
         {v11, {"Host: a", "Content-Length: 18446744073709551616"}, number},
         {v11,
+         {"Host: a", "Content-Length: 18446744073709551615"},
+         "Content-Length is beyond any body"},
+        {v11,
          {"Host: a", "Transfer-Encoding: chunked", "Transfer-Encoding: chunked"},
          "repeated Transfer-Encoding"},
         {v11, {"Host: a", "Transfer-Encoding: gzip, chunked"}, coding},
@@ -130,6 +133,11 @@ static void test_bodies(void **state)
     assert_int_equal(judge(&head, &length), 0);
     assert_int_equal(head.body, HEAD_BODY_LENGTH);
     assert_int_equal(head.content_length, 270000);
+
+    const struct head_case most = {
+        "HTTP/1.1", {"Host: a", "Content-Length: 18446744073709551614"}, NULL};
+    assert_int_equal(judge(&head, &most), 0);
+    assert_true(head.content_length == UINT64_MAX - 1);
 
     const struct head_case chunked = {"HTTP/1.1", {"Transfer-Encoding: Chunked", "Host: a"}, NULL};
     assert_int_equal(judge(&head, &chunked), 0);

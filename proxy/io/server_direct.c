@@ -1,0 +1,575 @@
+/* The short way of writes: requests that are plain in every respect are read from the socket
+ * straight into their handler's memory, and answered, without libmicrohttpd.
+ *
+ *   peek at the head --plain, a write--> read head and body --> handler ... reply --> peek again
+ *         |
+ *         +--anything else--> libmicrohttpd takes the connection over, for good
+ *
+ * A head is only peeked at until it is known to be of our kind, so nothing has to be given back.
+ * Nothing is refused here for its form: what is not plain is libmicrohttpd's to judge.
+ *
+ * Sockets are watched once and edge-triggered; the kernel tells with each read how much it still
+ * has (TCP_INQ), so no read is tried in vain. A turn takes a bounded number of bytes, so what was
+ * read is decoded, joined and sent before more is read. Bodies that their handler has no room for
+ * stay where they are, in the kernel, in order. */
+#include "io/server_private.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "wire/plain_head.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define WATCHED    ((uint32_t)(EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET))
+#define ENDED      ((uint32_t)(EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+#define TURN_BYTES (1024U * 1024U)
+
+/* -- Those that can go on --------------------------------------------------------------------- */
+
+static void append(struct connection_queue *queue, struct connection *connection)
+{
+    assert(connection->queue == NULL);
+    connection->queue = queue;
+    connection->queue_next = NULL;
+    connection->queue_prev = queue->last;
+    if (queue->last != NULL) {
+        queue->last->queue_next = connection;
+    } else {
+        queue->first = connection;
+    }
+    queue->last = connection;
+}
+
+static void leave_queue(struct connection *connection)
+{
+    struct connection_queue *queue = connection->queue;
+    if (queue == NULL) {
+        return;
+    }
+    if (connection->queue_prev != NULL) {
+        connection->queue_prev->queue_next = connection->queue_next;
+    } else {
+        queue->first = connection->queue_next;
+    }
+    if (connection->queue_next != NULL) {
+        connection->queue_next->queue_prev = connection->queue_prev;
+    } else {
+        queue->last = connection->queue_prev;
+    }
+    connection->queue = NULL;
+}
+
+static void make_ready(struct connection *connection)
+{
+    if (connection->queue == NULL) {
+        append(&connection->server->direct_ready, connection);
+    }
+}
+
+static void on_ready(struct loop_watch *watch, uint32_t events)
+{
+    struct connection *connection =
+        (struct connection *)((char *)watch - offsetof(struct connection, watch));
+    connection->readable = connection->readable || (events & ~(uint32_t)EPOLLOUT) != 0;
+    connection->ended = connection->ended || (events & ENDED) != 0;
+    if (connection->state != CONNECTION_WAITING) { /* else its reply makes it ready */
+        make_ready(connection);
+    }
+}
+
+/* -- Life of a connection --------------------------------------------------------------------- */
+
+int direct_open(struct connection *connection)
+{
+    int one = 1;
+    connection->watch.on_ready = on_ready;
+    int status = loop_set(connection->server->loop, connection->fd, WATCHED, &connection->watch);
+    if (status != 0) {
+        return status;
+    }
+    connection->watched = true;
+    connection->direct = true;
+    /* Without the first a reply may be late, without the second a read may be in vain. */
+    (void)setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    connection->tells_unread =
+        setsockopt(connection->fd, IPPROTO_TCP, TCP_INQ, &one, sizeof(one)) == 0;
+    connection->readable = true; /* most bring their request along */
+    make_ready(connection);
+    return 0;
+}
+
+/* End it, and its exchange without a reply. The connection is gone. */
+void direct_close(struct connection *connection)
+{
+    struct exchange *exchange = connection->exchange;
+    connection->exchange = NULL;
+    leave_queue(connection);
+    if (exchange != NULL) {
+        exchange_free(exchange, false);
+    }
+    close(connection->fd);
+    connection->watched = false;
+    connection_drop(connection);
+}
+
+void direct_close_all(struct server *server)
+{
+    for (unsigned state = 0; state < CONNECTION_STATES; state++) {
+        struct connection *next;
+        for (struct connection *c = server->connections[state].first; c != NULL; c = next) {
+            next = c->next;
+            if (c->direct) {
+                direct_close(c);
+            }
+        }
+    }
+}
+
+static void hand_over(struct connection *connection)
+{
+    leave_queue(connection);
+    connection->direct = false;
+    connection_hand_over(connection);
+}
+
+/* -- Replies ---------------------------------------------------------------------------------- */
+
+static bool has_header(const struct server_header *header, const char *name)
+{
+    for (; header != NULL && header->name != NULL; header++) {
+        if (strcasecmp(header->name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int print_head(struct buf *out, const struct server *server,
+                      const struct server_reply *reply, bool closes)
+{
+    char date[64];
+    struct tm utc;
+    time_t now = time(NULL);
+    size_t date_bytes = gmtime_r(&now, &utc) == NULL
+                            ? 0
+                            : strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &utc);
+    int status =
+        buf_printf(out, "HTTP/1.1 %u %s\r\n%s", reply->status,
+                   MHD_get_reason_phrase_for(reply->status), closes ? "Connection: close\r\n" : "");
+    if (status == 0 && date_bytes > 0) {
+        status = buf_printf(out, "Date: %s\r\n", date);
+    }
+    if (status == 0 && reply->content_type != NULL) {
+        status = buf_printf(out, "Content-Type: %s\r\n", reply->content_type);
+    }
+    if (status == 0 && reply->status != MHD_HTTP_NO_CONTENT) {
+        status = buf_printf(out, "Content-Length: %zu\r\n", reply->body_bytes);
+    }
+    const struct server_header *header = reply->headers;
+    for (; status == 0 && header != NULL && header->name != NULL; header++) {
+        status = buf_printf(out, "%s: %s\r\n", header->name, header->value);
+    }
+    for (header = server->headers; status == 0 && header != NULL && header->name != NULL;
+         header++) {
+        if (!has_header(reply->headers, header->name)) {
+            status = buf_printf(out, "%s: %s\r\n", header->name, header->value);
+        }
+    }
+    return status == 0 ? buf_append(out, "\r\n", 2) : status;
+}
+
+/* The reply to nearly every write, printed once a second for its Date. NULL without memory. */
+static const struct buf *no_content(struct server *server)
+{
+    static const struct server_reply reply = {.status = MHD_HTTP_NO_CONTENT};
+    struct buf *text = &server->direct_no_content;
+    time_t now = time(NULL);
+    if (text->size == 0 || server->direct_printed_at != now) {
+        server->direct_printed_at = now;
+        text->size = 0;
+        if (print_head(text, server, &reply, false) != 0) {
+            text->size = 0;
+        }
+    }
+    return text->size > 0 ? text : NULL;
+}
+
+void direct_reply(struct exchange *exchange, const struct server_reply *reply)
+{
+    struct connection *connection = exchange->connection;
+    exchange->reply_status = reply->status;
+    if (connection->queue == &connection->server->direct_parked) {
+        leave_queue(connection); /* it waits for nothing any more */
+    }
+    make_ready(connection);
+    bool closes = exchange_closes(exchange) || connection->leaves;
+    if (reply->status == MHD_HTTP_NO_CONTENT && reply->headers == NULL && !closes) {
+        return; /* its text is made when it is sent */
+    }
+    struct buf text;
+    buf_init(&text, SERVER_REPLY_HEAD_MAX + reply->body_bytes);
+    if (print_head(&text, exchange->server, reply, closes) != 0 ||
+        buf_append(&text, reply->body, reply->body_bytes) != 0) {
+        buf_deinit(&text);
+        exchange->gone = true; /* no memory for a reply: the connection is closed instead */
+        return;
+    }
+    connection->leaves = closes;
+    exchange->direct_text = (char *)text.data;
+    exchange->direct_bytes = text.size;
+}
+
+static void start_replying(struct connection *connection)
+{
+    exchange_enter(connection->exchange, EXCHANGE_REPLYING);
+    connection_enter(connection, CONNECTION_REPLYING);
+}
+
+/* The reply is out. True when there may be another request. */
+static bool end_exchange(struct connection *connection)
+{
+    struct exchange *exchange = connection->exchange;
+    connection->exchange = NULL;
+    connection->reply_sent = 0;
+    exchange_free(exchange, true);
+    if (connection->leaves) {
+        /* Closed at once, with something unread, it would take the reply back on its way. */
+        (void)shutdown(connection->fd, SHUT_WR);
+        connection_enter(connection, CONNECTION_LEAVING);
+        return true;
+    }
+    connection_enter(connection, CONNECTION_IDLE);
+    return connection->readable;
+}
+
+static bool send_reply(struct connection *connection)
+{
+    const struct exchange *exchange = connection->exchange;
+    const struct buf *common =
+        exchange->direct_text == NULL && !exchange->gone ? no_content(connection->server) : NULL;
+    const char *text = common != NULL ? (const char *)common->data : exchange->direct_text;
+    size_t bytes = common != NULL ? common->size : exchange->direct_bytes;
+    if (text == NULL) {
+        direct_close(connection);
+        return false;
+    }
+    ssize_t sent = send(connection->fd, text + connection->reply_sent,
+                        bytes - connection->reply_sent, MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR) {
+        return true;
+    }
+    if (sent < 0 && errno != EAGAIN) {
+        direct_close(connection);
+        return false;
+    }
+    connection->reply_sent += sent > 0 ? (size_t)sent : 0;
+    if (connection->reply_sent == bytes) {
+        return end_exchange(connection);
+    }
+    /* A client that reads nothing. The text with which it began may not be the next one's. */
+    if (common != NULL) {
+        struct exchange *own = connection->exchange;
+        own->direct_text = malloc(bytes);
+        own->gone = own->direct_text == NULL;
+        own->direct_bytes = bytes;
+        if (!own->gone) {
+            memcpy(own->direct_text, text, bytes);
+        }
+    }
+    return exchange->gone;
+}
+
+/* -- Bodies ----------------------------------------------------------------------------------- */
+
+/* Read up to bytes in all into two places. Sets readable by what the kernel still has. */
+static ssize_t receive(struct connection *connection, struct iovec parts[2], size_t bytes)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct msghdr message = {.msg_iov = parts,
+                             .msg_iovlen = 2,
+                             .msg_control = control.bytes,
+                             .msg_controllen = sizeof(control.bytes)};
+    ssize_t got = recvmsg(connection->fd, &message, MSG_DONTWAIT);
+    if (got < 0) {
+        connection->readable = errno != EAGAIN;
+        return got;
+    }
+    const struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    if (connection->tells_unread && header != NULL && header->cmsg_type == TCP_CM_INQ) {
+        int unread = 0;
+        memcpy(&unread, CMSG_DATA(header), sizeof(unread));
+        connection->readable = unread > 0 || connection->ended;
+    } else {
+        connection->readable = (size_t)got == bytes || connection->ended;
+    }
+    return got;
+}
+
+/* Of what came, first the head is passed over. Returns how much was body. */
+static size_t note_received(struct connection *connection, size_t bytes)
+{
+    size_t of_head = bytes < connection->head_left ? bytes : connection->head_left;
+    connection->head_left -= of_head;
+    connection->body_left -= bytes - of_head;
+    connection->server->direct_taken += bytes;
+    return bytes - of_head;
+}
+
+/* True to go on. The connection is gone when it was lost. */
+static bool go_on_after_failure(struct connection *connection, ssize_t got)
+{
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return errno == EINTR;
+    }
+    direct_close(connection);
+    return false;
+}
+
+/* Drop what is left of a request that was replied to before it was whole. */
+static bool discard(struct connection *connection)
+{
+    uint64_t left = connection->head_left + connection->body_left;
+    if (left == 0) {
+        start_replying(connection);
+        return true;
+    }
+    size_t bytes = left < TURN_BYTES ? (size_t)left : TURN_BYTES;
+    ssize_t got = recv(connection->fd, NULL, bytes, MSG_DONTWAIT | MSG_TRUNC);
+    if (got <= 0) {
+        connection->readable = false;
+        return go_on_after_failure(connection, got);
+    }
+    (void)note_received(connection, (size_t)got);
+    return true;
+}
+
+/* Wait for room, behind those that wait already. */
+static void park(struct connection *connection, uint64_t again_us)
+{
+    connection->again_us = again_us;
+    leave_queue(connection);
+    append(&connection->server->direct_parked, connection);
+}
+
+static bool end_body(struct connection *connection)
+{
+    struct exchange *exchange = connection->exchange;
+    connection_enter(connection, CONNECTION_WAITING);
+    exchange->handler->on_complete(exchange->handler->owner, exchange);
+    exchange_enter(exchange, EXCHANGE_WAITING);
+    return exchange->reply_status != 0;
+}
+
+static bool take_body(struct connection *connection)
+{
+    struct exchange *exchange = connection->exchange;
+    const struct server_handler *handler = exchange->handler;
+    struct server *server = connection->server;
+    if (exchange->reply_status != 0) {
+        return discard(connection);
+    }
+    size_t room = 0;
+    uint64_t again_us = LOOP_NEVER;
+    uint8_t *to = handler->on_room(handler->owner, exchange, &room, &again_us);
+    if (to == NULL) {
+        if (exchange->reply_status == 0) {
+            park(connection, again_us);
+        }
+        return exchange->reply_status != 0;
+    }
+    if (!connection->readable) {
+        return false;
+    }
+    struct iovec parts[2] = {{server->direct_head, connection->head_left},
+                             {to, connection->body_left < room ? connection->body_left : room}};
+    ssize_t got = receive(connection, parts, parts[0].iov_len + parts[1].iov_len);
+    if (got <= 0) {
+        return go_on_after_failure(connection, got);
+    }
+    size_t bytes = note_received(connection, (size_t)got);
+    if (bytes > 0) {
+        handler->on_received(handler->owner, exchange, bytes);
+    }
+    return connection->body_left == 0 ? end_body(connection) : connection->readable;
+}
+
+/* -- Heads ------------------------------------------------------------------------------------ */
+
+const char *direct_header(const struct exchange *exchange, const char *name)
+{
+    const struct plain_head *plain = exchange->server->direct_plain;
+    assert(plain != NULL); /* within on_headers */
+    return plain_head_field(plain, name);
+}
+
+/* The handler of a request that may go the short way, or NULL. */
+static const struct server_handler *handler_of(const struct server *server,
+                                               const struct plain_head *plain)
+{
+    const struct server_gate *gate = server->settings.gate;
+    const struct route *route = route_match(plain->target, strcspn(plain->target, "?"));
+    const struct server_handler *handler = server->settings.handlers[route->id];
+    bool taken = handler != NULL && handler->on_room != NULL &&
+                 route_method_of(plain->method) == ROUTE_METHOD_POST &&
+                 (route->methods & ROUTE_METHOD_POST) != 0 &&
+                 plain->head.body == HEAD_BODY_LENGTH && plain->head.content_length > 0 &&
+                 plain->head.keep_alive && !plain->head.expects_continue &&
+                 (gate == NULL ||
+                  gate->passes(gate->owner, route->id, plain_head_field(plain, "Authorization")));
+    return taken ? handler : NULL;
+}
+
+static bool begin(struct connection *connection, const struct plain_head *plain,
+                  const struct server_handler *handler)
+{
+    struct server *server = connection->server;
+    struct exchange *exchange = exchange_new(connection, plain->target);
+    if (exchange == NULL) {
+        direct_close(connection);
+        return false;
+    }
+    connection->exchange = exchange;
+    connection->head_left = plain->bytes;
+    connection->body_left = plain->head.content_length;
+    exchange->handler = handler;
+    exchange->method = ROUTE_METHOD_POST;
+    exchange->body_bytes = plain->head.content_length;
+    exchange_enter(exchange, EXCHANGE_RECEIVING);
+    connection_enter(connection, CONNECTION_BODY);
+    /* Too much to be drained: the reply goes out at once, and the connection with it. */
+    connection->leaves = exchange->body_bytes > server->settings.drain_bytes_max;
+    server->direct_plain = plain;
+    handler->on_headers(handler->owner, exchange);
+    server->direct_plain = NULL;
+    if (exchange->reply_status != 0 && connection->leaves) {
+        start_replying(connection);
+    }
+    connection->leaves = connection->leaves && exchange->reply_status != 0;
+    return true;
+}
+
+static bool take_head(struct connection *connection)
+{
+    struct server *server = connection->server;
+    if (!connection->readable) {
+        return false;
+    }
+    ssize_t got = recv(connection->fd, server->direct_head, sizeof(server->direct_head),
+                       MSG_PEEK | MSG_DONTWAIT);
+    if (got <= 0) {
+        connection->readable = false;
+        return go_on_after_failure(connection, got);
+    }
+    struct plain_head plain;
+    const struct server_handler *handler = NULL;
+    if (plain_head_parse(server->direct_head, (size_t)got, &plain) == 0) {
+        handler = handler_of(server, &plain);
+    }
+    if (handler == NULL) {
+        hand_over(connection);
+        return false;
+    }
+    return begin(connection, &plain, handler);
+}
+
+/* -- The phase -------------------------------------------------------------------------------- */
+
+/* We have said all; until the client has heard it. */
+static bool take_leave(struct connection *connection)
+{
+    ssize_t got = recv(connection->fd, NULL, TURN_BYTES, MSG_DONTWAIT | MSG_TRUNC);
+    if (got <= 0) {
+        return go_on_after_failure(connection, got);
+    }
+    connection->server->direct_taken += (size_t)got;
+    return true;
+}
+
+/* True while there is more to do at once. The connection may be gone after false. */
+static bool step(struct connection *connection)
+{
+    switch (connection->state) {
+    case CONNECTION_IDLE:
+    case CONNECTION_HEAD:
+        return take_head(connection);
+    case CONNECTION_BODY:
+        return take_body(connection);
+    case CONNECTION_WAITING:
+        if (connection->exchange->reply_status == 0) {
+            return false;
+        }
+        start_replying(connection);
+        return true;
+    case CONNECTION_REPLYING:
+        return send_reply(connection);
+    case CONNECTION_LEAVING:
+        return take_leave(connection);
+    case CONNECTION_STATES:
+    default:
+        assert(false);
+        return false;
+    }
+}
+
+static void go_on(struct connection *connection)
+{
+    struct server *server = connection->server;
+    leave_queue(connection);
+    while (step(connection)) {
+        if (server->direct_taken >= TURN_BYTES) {
+            make_ready(connection);
+            return;
+        }
+    }
+}
+
+/* The first of those that wait may go on, or has waited too long. */
+static bool may_go_on(struct connection *connection)
+{
+    struct exchange *exchange = connection->exchange;
+    const struct server_handler *handler = exchange->handler;
+    size_t room = 0;
+    return exchange->reply_status != 0 ||
+           handler->on_room(handler->owner, exchange, &room, &connection->again_us) != NULL ||
+           exchange->reply_status != 0;
+}
+
+/* Those that wait come first, and are asked about anew each time: whoever went on before may have
+ * left room, of which no event will tell. */
+static struct connection *next_to_go_on(struct server *server)
+{
+    struct connection *waits = server->direct_parked.first;
+    return waits != NULL && may_go_on(waits) ? waits : server->direct_ready.first;
+}
+
+void direct_run(struct server *server)
+{
+    struct connection *next;
+    server->direct_taken = 0;
+    while (server->direct_taken < TURN_BYTES && (next = next_to_go_on(server)) != NULL) {
+        go_on(next);
+    }
+}
+
+uint64_t direct_deadline_us(const struct server *server)
+{
+    const struct connection *waits = server->direct_parked.first;
+    bool cut_short = server->direct_taken >= TURN_BYTES; /* there may be room for it */
+    if (server->direct_ready.first != NULL || (waits != NULL && cut_short)) {
+        return 0;
+    }
+    return waits != NULL ? waits->again_us : LOOP_NEVER;
+}
