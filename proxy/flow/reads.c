@@ -242,6 +242,23 @@ static void on_body(void *owner, struct exchange *exchange, const uint8_t *data,
     }
 }
 
+/* All of it was charged and made at the headers. */
+static uint8_t *on_room(void *owner, struct exchange *exchange, size_t *room, uint64_t *again_us)
+{
+    (void)owner;
+    (void)again_us;
+    const struct read *read = exchange_state(exchange);
+    *room = read->body.capacity - read->body.size;
+    return read->body.data + read->body.size;
+}
+
+static void on_received(void *owner, struct exchange *exchange, size_t bytes)
+{
+    (void)owner;
+    struct read *read = exchange_state(exchange);
+    read->body.size += bytes;
+}
+
 static void on_complete(void *owner, struct exchange *exchange)
 {
     struct reads *reads = owner;
@@ -465,9 +482,12 @@ struct reads *reads_new(const struct flow_context *context, struct upstream *ups
     reads->handler = (struct server_handler){.owner = reads,
                                              .on_headers = on_headers,
                                              .on_body = on_body,
+                                             .on_room = on_room,
+                                             .on_received = on_received,
                                              .on_complete = on_complete,
                                              .on_wanted = on_wanted,
                                              .on_end = on_end,
+                                             .keeps_head = true,
                                              .watch_client = true};
     return reads;
 }

@@ -50,6 +50,7 @@ struct server_handler {
      * 0 for none now (exchange_stream_ready() asks again), or SERVER_STREAM_*. */
     ptrdiff_t (*on_wanted)(void *owner, struct exchange *exchange, uint8_t *out, size_t room);
     void (*on_end)(void *owner, struct exchange *exchange, bool replied);
+    bool keeps_head;      /* headers can be seen until on_complete, not only in on_headers */
     bool watch_client;    /* end an exchange that waits as soon as its client is gone */
     bool serves_reserved; /* also on connections above the limit */
 };
@@ -155,10 +156,11 @@ const struct route *exchange_route(const struct exchange *exchange);
 const char *exchange_target(const struct exchange *exchange);
 enum route_method exchange_method(const struct exchange *exchange);
 
-/* A header's value, or NULL. Case-insensitive; the first of several. Valid during the callback. */
+/* A header's value, or NULL. Case-insensitive; the first of several. To be asked for in on_headers,
+ * with keeps_head up to on_complete. Valid during the callback. */
 const char *exchange_header(const struct exchange *exchange, const char *name);
 
-/* Call visit for each header of the request, in order. Valid during on_headers to on_complete. */
+/* Call visit for each header of the request, in order. Valid as exchange_header() is. */
 void exchange_visit_headers(const struct exchange *exchange,
                             void (*visit)(void *arg, const char *name, size_t name_bytes,
                                           const char *value, size_t value_bytes),

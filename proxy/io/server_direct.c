@@ -1,7 +1,8 @@
-/* The short way of writes: requests that are plain in every respect are read from the socket
- * straight into their handler's memory, and answered, without libmicrohttpd.
+/* The short way of requests: those that are plain in every respect are read from the socket
+ * straight into their handler's memory, without libmicrohttpd; so are they answered, by
+ * server_direct_reply.c.
  *
- *   peek at the head --plain, a write--> read head and body --> handler ... reply --> peek again
+ *   peek at the head --plain--> read head and body --> handler ... reply --> peek again
  *         |
  *         +--anything else--> libmicrohttpd takes the connection over, for good
  *
@@ -14,7 +15,6 @@
  * stay where they are, in the kernel, in order. */
 #include "io/server_private.h"
 
-#include "base/buf.h"
 #include "base/clock.h"
 #include "wire/plain_head.h"
 
@@ -23,11 +23,9 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
 #define WATCHED    ((uint32_t)(EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET))
@@ -69,11 +67,20 @@ static void leave_queue(struct connection *connection)
     connection->queue = NULL;
 }
 
-static void make_ready(struct connection *connection)
+void direct_make_ready(struct connection *connection)
 {
+    if (connection->queue == &connection->server->direct_parked) {
+        leave_queue(connection); /* it waits for nothing any more */
+    }
     if (connection->queue == NULL) {
         append(&connection->server->direct_ready, connection);
     }
+}
+
+/* Nobody waits for the reply any more, and its handler wants to know. */
+static bool is_forsaken(const struct connection *connection)
+{
+    return connection->ended && connection->exchange->handler->watch_client;
 }
 
 static void on_ready(struct loop_watch *watch, uint32_t events)
@@ -82,8 +89,10 @@ static void on_ready(struct loop_watch *watch, uint32_t events)
         (struct connection *)((char *)watch - offsetof(struct connection, watch));
     connection->readable = connection->readable || (events & ~(uint32_t)EPOLLOUT) != 0;
     connection->ended = connection->ended || (events & ENDED) != 0;
-    if (connection->state != CONNECTION_WAITING) { /* else its reply makes it ready */
-        make_ready(connection);
+    bool waits = connection->state == CONNECTION_WAITING; /* then its reply makes it ready */
+    bool parked = connection->queue == &connection->server->direct_parked;
+    if (!parked && (!waits || is_forsaken(connection))) {
+        direct_make_ready(connection);
     }
 }
 
@@ -104,7 +113,7 @@ int direct_open(struct connection *connection)
     connection->tells_unread =
         setsockopt(connection->fd, IPPROTO_TCP, TCP_INQ, &one, sizeof(one)) == 0;
     connection->readable = true; /* most bring their request along */
-    make_ready(connection);
+    direct_make_ready(connection);
     return 0;
 }
 
@@ -140,153 +149,6 @@ static void hand_over(struct connection *connection)
     leave_queue(connection);
     connection->direct = false;
     connection_hand_over(connection);
-}
-
-/* -- Replies ---------------------------------------------------------------------------------- */
-
-static bool has_header(const struct server_header *header, const char *name)
-{
-    for (; header != NULL && header->name != NULL; header++) {
-        if (strcasecmp(header->name, name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static int print_head(struct buf *out, const struct server *server,
-                      const struct server_reply *reply, bool closes)
-{
-    char date[64];
-    struct tm utc;
-    time_t now = time(NULL);
-    size_t date_bytes = gmtime_r(&now, &utc) == NULL
-                            ? 0
-                            : strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &utc);
-    int status =
-        buf_printf(out, "HTTP/1.1 %u %s\r\n%s", reply->status,
-                   MHD_get_reason_phrase_for(reply->status), closes ? "Connection: close\r\n" : "");
-    if (status == 0 && date_bytes > 0) {
-        status = buf_printf(out, "Date: %s\r\n", date);
-    }
-    if (status == 0 && reply->content_type != NULL) {
-        status = buf_printf(out, "Content-Type: %s\r\n", reply->content_type);
-    }
-    if (status == 0 && reply->status != MHD_HTTP_NO_CONTENT) {
-        status = buf_printf(out, "Content-Length: %zu\r\n", reply->body_bytes);
-    }
-    const struct server_header *header = reply->headers;
-    for (; status == 0 && header != NULL && header->name != NULL; header++) {
-        status = buf_printf(out, "%s: %s\r\n", header->name, header->value);
-    }
-    for (header = server->headers; status == 0 && header != NULL && header->name != NULL;
-         header++) {
-        if (!has_header(reply->headers, header->name)) {
-            status = buf_printf(out, "%s: %s\r\n", header->name, header->value);
-        }
-    }
-    return status == 0 ? buf_append(out, "\r\n", 2) : status;
-}
-
-/* The reply to nearly every write, printed once a second for its Date. NULL without memory. */
-static const struct buf *no_content(struct server *server)
-{
-    static const struct server_reply reply = {.status = MHD_HTTP_NO_CONTENT};
-    struct buf *text = &server->direct_no_content;
-    time_t now = time(NULL);
-    if (text->size == 0 || server->direct_printed_at != now) {
-        server->direct_printed_at = now;
-        text->size = 0;
-        if (print_head(text, server, &reply, false) != 0) {
-            text->size = 0;
-        }
-    }
-    return text->size > 0 ? text : NULL;
-}
-
-void direct_reply(struct exchange *exchange, const struct server_reply *reply)
-{
-    struct connection *connection = exchange->connection;
-    exchange->reply_status = reply->status;
-    if (connection->queue == &connection->server->direct_parked) {
-        leave_queue(connection); /* it waits for nothing any more */
-    }
-    make_ready(connection);
-    bool closes = exchange_closes(exchange) || connection->leaves;
-    if (reply->status == MHD_HTTP_NO_CONTENT && reply->headers == NULL && !closes) {
-        return; /* its text is made when it is sent */
-    }
-    struct buf text;
-    buf_init(&text, SERVER_REPLY_HEAD_MAX + reply->body_bytes);
-    if (print_head(&text, exchange->server, reply, closes) != 0 ||
-        buf_append(&text, reply->body, reply->body_bytes) != 0) {
-        buf_deinit(&text);
-        exchange->gone = true; /* no memory for a reply: the connection is closed instead */
-        return;
-    }
-    connection->leaves = closes;
-    exchange->direct_text = (char *)text.data;
-    exchange->direct_bytes = text.size;
-}
-
-static void start_replying(struct connection *connection)
-{
-    exchange_enter(connection->exchange, EXCHANGE_REPLYING);
-    connection_enter(connection, CONNECTION_REPLYING);
-}
-
-/* The reply is out. True when there may be another request. */
-static bool end_exchange(struct connection *connection)
-{
-    struct exchange *exchange = connection->exchange;
-    connection->exchange = NULL;
-    connection->reply_sent = 0;
-    exchange_free(exchange, true);
-    if (connection->leaves) {
-        /* Closed at once, with something unread, it would take the reply back on its way. */
-        (void)shutdown(connection->fd, SHUT_WR);
-        connection_enter(connection, CONNECTION_LEAVING);
-        return true;
-    }
-    connection_enter(connection, CONNECTION_IDLE);
-    return connection->readable;
-}
-
-static bool send_reply(struct connection *connection)
-{
-    const struct exchange *exchange = connection->exchange;
-    const struct buf *common =
-        exchange->direct_text == NULL && !exchange->gone ? no_content(connection->server) : NULL;
-    const char *text = common != NULL ? (const char *)common->data : exchange->direct_text;
-    size_t bytes = common != NULL ? common->size : exchange->direct_bytes;
-    if (text == NULL) {
-        direct_close(connection);
-        return false;
-    }
-    ssize_t sent = send(connection->fd, text + connection->reply_sent,
-                        bytes - connection->reply_sent, MSG_NOSIGNAL);
-    if (sent < 0 && errno == EINTR) {
-        return true;
-    }
-    if (sent < 0 && errno != EAGAIN) {
-        direct_close(connection);
-        return false;
-    }
-    connection->reply_sent += sent > 0 ? (size_t)sent : 0;
-    if (connection->reply_sent == bytes) {
-        return end_exchange(connection);
-    }
-    /* A client that reads nothing. The text with which it began may not be the next one's. */
-    if (common != NULL) {
-        struct exchange *own = connection->exchange;
-        own->direct_text = malloc(bytes);
-        own->gone = own->direct_text == NULL;
-        own->direct_bytes = bytes;
-        if (!own->gone) {
-            memcpy(own->direct_text, text, bytes);
-        }
-    }
-    return exchange->gone;
 }
 
 /* -- Bodies ----------------------------------------------------------------------------------- */
@@ -343,7 +205,7 @@ static bool discard(struct connection *connection)
 {
     uint64_t left = connection->head_left + connection->body_left;
     if (left == 0) {
-        start_replying(connection);
+        direct_start_replying(connection);
         return true;
     }
     size_t bytes = left < TURN_BYTES ? (size_t)left : TURN_BYTES;
@@ -369,8 +231,10 @@ static bool end_body(struct connection *connection)
     struct exchange *exchange = connection->exchange;
     connection_enter(connection, CONNECTION_WAITING);
     exchange->handler->on_complete(exchange->handler->owner, exchange);
+    free(exchange->head);
+    exchange->head = NULL;
     exchange_enter(exchange, EXCHANGE_WAITING);
-    return exchange->reply_status != 0;
+    return exchange->reply_status != 0 || is_forsaken(connection);
 }
 
 static bool take_body(struct connection *connection)
@@ -383,12 +247,15 @@ static bool take_body(struct connection *connection)
     }
     size_t room = 0;
     uint64_t again_us = LOOP_NEVER;
-    uint8_t *to = handler->on_room(handler->owner, exchange, &room, &again_us);
-    if (to == NULL) {
-        if (exchange->reply_status == 0) {
-            park(connection, again_us);
+    uint8_t *to = NULL;
+    if (connection->body_left > 0) {
+        to = handler->on_room(handler->owner, exchange, &room, &again_us);
+        if (to == NULL) {
+            if (exchange->reply_status == 0) {
+                park(connection, again_us);
+            }
+            return exchange->reply_status != 0;
         }
-        return exchange->reply_status != 0;
     }
     if (!connection->readable) {
         return false;
@@ -403,16 +270,44 @@ static bool take_body(struct connection *connection)
     if (bytes > 0) {
         handler->on_received(handler->owner, exchange, bytes);
     }
-    return connection->body_left == 0 ? end_body(connection) : connection->readable;
+    bool whole = connection->head_left + connection->body_left == 0;
+    return whole ? end_body(connection) : connection->readable;
 }
 
 /* -- Heads ------------------------------------------------------------------------------------ */
 
+/* Within on_headers it is where it was parsed; later only handlers that keep it have one. */
+static const struct plain_head *head_of(const struct exchange *exchange)
+{
+    const struct plain_head *head =
+        exchange->head != NULL ? exchange->head : exchange->server->direct_plain;
+    assert(head != NULL);
+    return head;
+}
+
 const char *direct_header(const struct exchange *exchange, const char *name)
 {
-    const struct plain_head *plain = exchange->server->direct_plain;
-    assert(plain != NULL); /* within on_headers */
-    return plain_head_field(plain, name);
+    return plain_head_field(head_of(exchange), name);
+}
+
+void direct_visit_headers(const struct exchange *exchange,
+                          void (*visit)(void *arg, const char *name, size_t name_bytes,
+                                        const char *value, size_t value_bytes),
+                          void *arg)
+{
+    const struct plain_head *head = head_of(exchange);
+    for (size_t i = 0; i < head->count; i++) {
+        const struct plain_field *field = &head->fields[i];
+        visit(arg, field->name, strlen(field->name), field->value, strlen(field->value));
+    }
+}
+
+/* A body only where the method has one, and of known size. */
+static bool framing_is_usual(const struct head *head, enum route_method method)
+{
+    return head->body == HEAD_BODY_NONE ||
+           (head->body == HEAD_BODY_LENGTH &&
+            (method == ROUTE_METHOD_POST || head->content_length == 0));
 }
 
 /* The handler of a request that may go the short way, or NULL. */
@@ -422,21 +317,39 @@ static const struct server_handler *handler_of(const struct server *server,
     const struct server_gate *gate = server->settings.gate;
     const struct route *route = route_match(plain->target, strcspn(plain->target, "?"));
     const struct server_handler *handler = server->settings.handlers[route->id];
-    bool taken = handler != NULL && handler->on_room != NULL &&
-                 route_method_of(plain->method) == ROUTE_METHOD_POST &&
-                 (route->methods & ROUTE_METHOD_POST) != 0 &&
-                 plain->head.body == HEAD_BODY_LENGTH && plain->head.content_length > 0 &&
-                 plain->head.keep_alive && !plain->head.expects_continue &&
+    enum route_method method = route_method_of(plain->method);
+    bool taken = handler != NULL && handler->on_room != NULL && (route->methods & method) != 0 &&
+                 framing_is_usual(&plain->head, method) && plain->head.keep_alive &&
+                 !plain->head.expects_continue &&
                  (gate == NULL ||
                   gate->passes(gate->owner, route->id, plain_head_field(plain, "Authorization")));
     return taken ? handler : NULL;
+}
+
+static struct exchange *new_exchange(struct connection *connection, const struct plain_head *plain,
+                                     const struct server_handler *handler)
+{
+    struct exchange *exchange = exchange_new(connection, plain->target);
+    if (exchange != NULL && handler->keeps_head) {
+        exchange->head = plain_head_copy(plain);
+    }
+    if (exchange == NULL || (handler->keeps_head && exchange->head == NULL)) {
+        if (exchange != NULL) {
+            exchange_free(exchange, false);
+        }
+        return NULL;
+    }
+    exchange->handler = handler;
+    exchange->method = route_method_of(plain->method);
+    exchange->body_bytes = plain->head.content_length;
+    return exchange;
 }
 
 static bool begin(struct connection *connection, const struct plain_head *plain,
                   const struct server_handler *handler)
 {
     struct server *server = connection->server;
-    struct exchange *exchange = exchange_new(connection, plain->target);
+    struct exchange *exchange = new_exchange(connection, plain, handler);
     if (exchange == NULL) {
         direct_close(connection);
         return false;
@@ -444,9 +357,6 @@ static bool begin(struct connection *connection, const struct plain_head *plain,
     connection->exchange = exchange;
     connection->head_left = plain->bytes;
     connection->body_left = plain->head.content_length;
-    exchange->handler = handler;
-    exchange->method = ROUTE_METHOD_POST;
-    exchange->body_bytes = plain->head.content_length;
     exchange_enter(exchange, EXCHANGE_RECEIVING);
     connection_enter(connection, CONNECTION_BODY);
     /* Too much to be drained: the reply goes out at once, and the connection with it. */
@@ -455,7 +365,7 @@ static bool begin(struct connection *connection, const struct plain_head *plain,
     handler->on_headers(handler->owner, exchange);
     server->direct_plain = NULL;
     if (exchange->reply_status != 0 && connection->leaves) {
-        start_replying(connection);
+        direct_start_replying(connection);
     }
     connection->leaves = connection->leaves && exchange->reply_status != 0;
     return true;
@@ -498,9 +408,25 @@ static bool take_leave(struct connection *connection)
     return true;
 }
 
+/* For a reply, or for more of it. */
+static bool end_wait(struct connection *connection)
+{
+    struct exchange *exchange = connection->exchange;
+    if (exchange->state == EXCHANGE_WAITING && exchange->reply_status != 0) {
+        direct_start_replying(connection);
+        return true;
+    }
+    exchange->gone = is_forsaken(connection);
+    return exchange->gone;
+}
+
 /* True while there is more to do at once. The connection may be gone after false. */
 static bool step(struct connection *connection)
 {
+    if (connection->exchange != NULL && connection->exchange->gone) {
+        direct_close(connection);
+        return false;
+    }
     switch (connection->state) {
     case CONNECTION_IDLE:
     case CONNECTION_HEAD:
@@ -508,13 +434,9 @@ static bool step(struct connection *connection)
     case CONNECTION_BODY:
         return take_body(connection);
     case CONNECTION_WAITING:
-        if (connection->exchange->reply_status == 0) {
-            return false;
-        }
-        start_replying(connection);
-        return true;
+        return end_wait(connection);
     case CONNECTION_REPLYING:
-        return send_reply(connection);
+        return direct_send(connection);
     case CONNECTION_LEAVING:
         return take_leave(connection);
     case CONNECTION_STATES:
@@ -530,7 +452,7 @@ static void go_on(struct connection *connection)
     leave_queue(connection);
     while (step(connection)) {
         if (server->direct_taken >= TURN_BYTES) {
-            make_ready(connection);
+            direct_make_ready(connection);
             return;
         }
     }

@@ -1,5 +1,5 @@
 /* Exchanges: their life, and what they tell their handler. How a request comes in and a reply goes
- * out is server_mhd.c's or, for a write on the short way, server_direct.c's. */
+ * out is server_mhd.c's or, on the short way, server_direct.c's. */
 #include "io/server_private.h"
 
 #include "base/clock.h"
@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 /* -- Life ------------------------------------------------------------------------------------- */
 
@@ -72,7 +73,8 @@ void exchange_free(struct exchange *exchange, bool replied)
     if (exchange->target != exchange->target_inline) {
         free(exchange->target);
     }
-    free(exchange->direct_text);
+    free(exchange->head);
+    buf_deinit(&exchange->out);
     free(exchange);
 }
 
@@ -92,6 +94,41 @@ void exchange_reply(struct exchange *exchange, const struct server_reply *reply)
     } else {
         direct_reply(exchange, reply);
     }
+}
+
+void exchange_stream(struct exchange *exchange, unsigned status,
+                     const struct server_header *headers, uint64_t body_bytes)
+{
+    assert(exchange->reply_status == 0);
+    if (exchange->mhd != NULL) {
+        mhd_stream(exchange, status, headers, body_bytes);
+    } else {
+        direct_stream(exchange, status, headers, body_bytes);
+    }
+}
+
+void exchange_stream_ready(struct exchange *exchange)
+{
+    if (exchange->mhd != NULL) {
+        mhd_stream_ready(exchange);
+    } else {
+        direct_stream_ready(exchange);
+    }
+}
+
+void exchange_give_up(struct exchange *exchange)
+{
+    if (exchange->mhd != NULL) {
+        mhd_give_up(exchange);
+    } else {
+        direct_give_up(exchange);
+    }
+}
+
+void exchange_abort(struct exchange *exchange)
+{
+    (void)shutdown(exchange->connection->fd, SHUT_RDWR);
+    exchange_give_up(exchange);
 }
 
 void exchange_reply_text(struct exchange *exchange, unsigned status,
@@ -131,6 +168,18 @@ enum route_method exchange_method(const struct exchange *exchange)
 const char *exchange_header(const struct exchange *exchange, const char *name)
 {
     return exchange->mhd != NULL ? mhd_header(exchange, name) : direct_header(exchange, name);
+}
+
+void exchange_visit_headers(const struct exchange *exchange,
+                            void (*visit)(void *arg, const char *name, size_t name_bytes,
+                                          const char *value, size_t value_bytes),
+                            void *arg)
+{
+    if (exchange->mhd != NULL) {
+        mhd_visit_headers(exchange, visit, arg);
+    } else {
+        direct_visit_headers(exchange, visit, arg);
+    }
 }
 
 uint64_t exchange_body_bytes(const struct exchange *exchange)

@@ -180,8 +180,8 @@ static ssize_t on_stream_wanted(void *cls, uint64_t position, char *out, size_t 
     return bytes;
 }
 
-void exchange_stream(struct exchange *exchange, unsigned status,
-                     const struct server_header *headers, uint64_t body_bytes)
+void mhd_stream(struct exchange *exchange, unsigned status, const struct server_header *headers,
+                uint64_t body_bytes)
 {
     struct MHD_Response *response = MHD_create_response_from_callback(
         body_bytes == SERVER_BODY_UNKNOWN ? MHD_SIZE_UNKNOWN : body_bytes, STREAM_BLOCK_BYTES,
@@ -194,21 +194,15 @@ void exchange_stream(struct exchange *exchange, unsigned status,
     give_reply(exchange, status, with_headers(exchange, response, NULL, headers));
 }
 
-void exchange_stream_ready(struct exchange *exchange)
+void mhd_stream_ready(struct exchange *exchange)
 {
     resume(exchange);
 }
 
-void exchange_give_up(struct exchange *exchange)
+void mhd_give_up(struct exchange *exchange)
 {
     exchange->gone = true;
     resume(exchange);
-}
-
-void exchange_abort(struct exchange *exchange)
-{
-    (void)shutdown(exchange->connection->fd, SHUT_RDWR);
-    exchange_give_up(exchange);
 }
 
 /* -- Headers ---------------------------------------------------------------------------------- */
@@ -233,10 +227,10 @@ static enum MHD_Result visit_header(void *cls, enum MHD_ValueKind kind, const ch
     return MHD_YES;
 }
 
-void exchange_visit_headers(const struct exchange *exchange,
-                            void (*visit)(void *arg, const char *name, size_t name_bytes,
-                                          const char *value, size_t value_bytes),
-                            void *arg)
+void mhd_visit_headers(const struct exchange *exchange,
+                       void (*visit)(void *arg, const char *name, size_t name_bytes,
+                                     const char *value, size_t value_bytes),
+                       void *arg)
 {
     struct header_visit cls = {.visit = visit, .arg = arg};
     (void)MHD_get_connection_values_n(exchange->mhd, MHD_HEADER_KIND, visit_header, &cls);

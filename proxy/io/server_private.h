@@ -1,6 +1,7 @@
 /* What the files of the server share: server.c (life, phase), server_connection.c (limits and
  * deadlines of connections), server_exchange.c (what a handler sees), server_mhd.c (requests and
- * replies by libmicrohttpd), server_direct.c (writes without it), server_tls.c. For nobody else. */
+ * replies by libmicrohttpd), server_direct.c and server_direct_reply.c (the same without it),
+ * server_tls.c. For nobody else. */
 #ifndef AGENT_PROXY_IO_SERVER_PRIVATE_H
 #define AGENT_PROXY_IO_SERVER_PRIVATE_H
 
@@ -84,7 +85,6 @@ struct connection {
     struct exchange *exchange; /* under way */
     size_t head_left;          /* [bytes] of the request that are still in the kernel */
     uint64_t body_left;
-    size_t reply_sent;
 };
 
 struct connection_list {
@@ -118,8 +118,12 @@ struct exchange {
     uint64_t started_us;
     struct MHD_Response *reply; /* given, not yet queued */
     unsigned reply_status;      /* 0: none was given */
-    char *direct_text;          /* the reply on the short way; NULL: the common one */
-    size_t direct_bytes;
+    /* on the short way */
+    struct plain_head *head; /* of a handler that keeps it, until the request is whole */
+    struct buf out;          /* the reply, or a block of it; empty: the common one */
+    size_t out_sent;         /* [bytes] of out */
+    bool streams;            /* there are more blocks */
+    uint64_t stream_left;    /* [bytes] of them; SERVER_BODY_UNKNOWN: chunked */
     void *user;
     char *target; /* target_inline, or allocated when longer */
     char target_inline[EXCHANGE_TARGET_INLINE];
@@ -208,10 +212,13 @@ void exchange_free(struct exchange *exchange, bool replied);
 
 void exchange_enter(struct exchange *exchange, enum exchange_state state);
 
+/* End it without a reply, in the server's phase. */
+void exchange_give_up(struct exchange *exchange);
+
 /* Its reply is the last of its connection. */
 bool exchange_closes(const struct exchange *exchange);
 
-/* -- server_direct.c: writes on the short way ------------------------------------------------- */
+/* -- server_direct.c: requests on the short way ----------------------------------------------- */
 
 /* A connection begins. Errors: -errno; it is then to be handed over. */
 __attribute__((warn_unused_result)) int direct_open(struct connection *connection);
@@ -220,17 +227,46 @@ __attribute__((warn_unused_result)) int direct_open(struct connection *connectio
 void direct_close(struct connection *connection);
 void direct_close_all(struct server *server);
 
-void direct_reply(struct exchange *exchange, const struct server_reply *reply);
+/* It is to be looked at in this phase or the next. */
+void direct_make_ready(struct connection *connection);
+
 const char *direct_header(const struct exchange *exchange, const char *name);
+void direct_visit_headers(const struct exchange *exchange,
+                          void (*visit)(void *arg, const char *name, size_t name_bytes,
+                                        const char *value, size_t value_bytes),
+                          void *arg);
 
 /* One phase, and when it is due without an event. */
 void direct_run(struct server *server);
 uint64_t direct_deadline_us(const struct server *server);
 
+/* -- server_direct_reply.c -------------------------------------------------------------------- */
+
+void direct_reply(struct exchange *exchange, const struct server_reply *reply);
+void direct_stream(struct exchange *exchange, unsigned status, const struct server_header *headers,
+                   uint64_t body_bytes);
+void direct_stream_ready(struct exchange *exchange);
+
+/* The connection is closed in the next phase. */
+void direct_give_up(struct exchange *exchange);
+
+/* A reply begins to go out, and goes on. True while there is more to do at once; the connection may
+ * be gone after false. */
+void direct_start_replying(struct connection *connection);
+bool direct_send(struct connection *connection);
+
 /* -- server_mhd.c: requests by libmicrohttpd; cls of its callbacks is the server -------------- */
 
 void mhd_reply(struct exchange *exchange, const struct server_reply *reply);
+void mhd_stream(struct exchange *exchange, unsigned status, const struct server_header *headers,
+                uint64_t body_bytes);
+void mhd_stream_ready(struct exchange *exchange);
+void mhd_give_up(struct exchange *exchange);
 const char *mhd_header(const struct exchange *exchange, const char *name);
+void mhd_visit_headers(const struct exchange *exchange,
+                       void (*visit)(void *arg, const char *name, size_t name_bytes,
+                                     const char *value, size_t value_bytes),
+                       void *arg);
 
 void *exchange_on_target(void *cls, const char *target, struct MHD_Connection *mhd);
 enum MHD_Result exchange_on_access(void *cls, struct MHD_Connection *mhd, const char *url,
@@ -241,8 +277,5 @@ void exchange_on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls
 
 /* A reply without a body, with the headers that every one has. NULL without memory. */
 struct MHD_Response *exchange_no_content(const struct server_header *headers);
-
-/* Let libmicrohttpd look at a suspended exchange again, which it will close. */
-void exchange_give_up(struct exchange *exchange);
 
 #endif

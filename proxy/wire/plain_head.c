@@ -2,6 +2,7 @@
 #include "wire/plain_head.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -98,6 +99,25 @@ int plain_head_parse(char *data, size_t bytes, struct plain_head *plain)
         status = add_field(plain, line, line_bytes);
     }
     return status;
+}
+
+struct plain_head *plain_head_copy(const struct plain_head *plain)
+{
+    struct plain_head *copy = malloc(sizeof(*copy) + plain->bytes);
+    if (copy == NULL) {
+        return NULL;
+    }
+    const char *from = plain->method; /* where the head starts */
+    char *to = (char *)(copy + 1);
+    memcpy(to, from, plain->bytes);
+    *copy = *plain;
+    copy->method = to;
+    copy->target = to + (plain->target - from);
+    for (size_t i = 0; i < plain->count; i++) {
+        copy->fields[i].name = to + (plain->fields[i].name - from);
+        copy->fields[i].value = to + (plain->fields[i].value - from);
+    }
+    return copy;
 }
 
 const char *plain_head_field(const struct plain_head *plain, const char *name)

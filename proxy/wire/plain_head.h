@@ -32,6 +32,10 @@ struct plain_head {
 __attribute__((warn_unused_result)) int plain_head_parse(char *data, size_t bytes,
                                                          struct plain_head *plain);
 
+/* A copy that does not need the bytes any more. Owner: the caller, by free(). NULL without memory.
+ */
+struct plain_head *plain_head_copy(const struct plain_head *plain);
+
 /* The value of the first field of this name, in any case; NULL without one. */
 const char *plain_head_field(const struct plain_head *plain, const char *name);
 
