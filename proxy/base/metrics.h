@@ -88,8 +88,8 @@
     X(BATCHES_SPLIT, "agent_proxy_batches_split_total", "",                                        \
       "Batches that the gateway refused and that were sent again in parts.")                       \
     X(GATEWAY_REPLAYS, "agent_proxy_gateway_replays_total", "",                                    \
-      "Requests that the HTTP library sent again by itself when a reused connection proved dead: " \
-      "each may have reached the gateway twice.")                                                  \
+      "Requests that were sent again at once because a reused connection proved dead: each may "   \
+      "have reached the gateway twice.")                                                           \
     X(GATEWAY_STALE, "agent_proxy_gateway_stale_connections_total", "",                            \
       "Connections not used again because something unread was on them.")                          \
     X(RESENDS, "agent_proxy_batch_resends_total", "",                                              \

@@ -21,8 +21,8 @@ struct loop_watch {
 __attribute__((warn_unused_result)) struct loop *loop_new(void);
 void loop_free(struct loop *loop);
 
-/* Watch fd for events (EPOLLIN, ...), level-triggered; a descriptor that is watched already gets
- * the new events. Errors: -errno of epoll_ctl. */
+/* Watch fd for events (EPOLLIN, ...), level-triggered without EPOLLET; a descriptor that is watched
+ * already gets the new events. Errors: -errno of epoll_ctl. */
 __attribute__((warn_unused_result)) int loop_set(struct loop *loop, int fd, uint32_t events,
                                                  struct loop_watch *watch);
 

@@ -13,8 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STALE_ATTEMPTS_MAX 16  /* connections found stale by one call, one after the other */
-#define CONNECTION_IDLE_S  30L /* below the idle timeout of any gateway that we know */
+#define STALE_ATTEMPTS_MAX 16 /* connections found stale by one call, one after the other */
 
 /* Take a header line apart. False for the status line and the empty line at the end. */
 bool call_split_line(const char *line, size_t bytes, struct text *name, struct text *value)
@@ -82,7 +81,7 @@ static bool set_up(struct upstream_call *call)
     UPSTREAM_SET(CURLOPT_TCP_KEEPALIVE, 1L);
     uint64_t idle_us = call->upstream->identity.idle_timeout_us;
     UPSTREAM_SET(CURLOPT_MAXAGE_CONN,
-                 idle_us > 0 ? (long)((idle_us + 999999) / 1000000) : CONNECTION_IDLE_S);
+                 idle_us > 0 ? (long)((idle_us + 999999) / 1000000) : (long)UPSTREAM_IDLE_S);
     UPSTREAM_SET(CURLOPT_MAXLIFETIME_CONN,
                  (long)((settings->connection_age_us + 999999) / 1000000));
     /* So that connections spread over a name's addresses: curl shuffles them as it resolves the
@@ -94,7 +93,7 @@ static bool set_up(struct upstream_call *call)
 
 static void free_headers(struct upstream_call *call)
 {
-    if (call->is_write) {
+    if (call->kind != CALL_READ) {
         curl_slist_free_all(call->headers);
     }
     free(call->header_block);
@@ -111,12 +110,26 @@ static void free_call(struct upstream_call *call)
     free(call);
 }
 
-struct upstream_call *call_take(struct upstream *upstream, bool is_write)
+static bool set_up_kind(struct upstream_call *call)
 {
-    struct upstream_call **idle = is_write ? &upstream->idle_writes : &upstream->idle_reads;
-    struct upstream_call *call = *idle;
+    switch (call->kind) {
+    case CALL_WRITE:
+        return call_set_up_write(call);
+    case CALL_READ:
+        return call_set_up_read(call);
+    case CALL_CONNECT:
+        return call_set_up_connect(call);
+    case CALL_KINDS:
+        break;
+    }
+    return false;
+}
+
+struct upstream_call *call_take(struct upstream *upstream, enum call_kind kind)
+{
+    struct upstream_call *call = upstream->idle[kind];
     if (call != NULL) {
-        *idle = call->next;
+        upstream->idle[kind] = call->next;
         return call;
     }
     call = calloc(1, sizeof(*call));
@@ -124,10 +137,9 @@ struct upstream_call *call_take(struct upstream *upstream, bool is_write)
         return NULL;
     }
     call->upstream = upstream;
-    call->is_write = is_write;
+    call->kind = kind;
     call->easy = curl_easy_init();
-    if (call->easy == NULL || !set_up(call) ||
-        !(is_write ? call_set_up_write(call) : call_set_up_read(call))) {
+    if (call->easy == NULL || !set_up(call) || !set_up_kind(call)) {
         free_call(call);
         return NULL;
     }
@@ -141,13 +153,12 @@ void call_put(struct upstream_call *call)
         free_call(call);
         return;
     }
-    if (!call->is_write) {
+    if (call->kind == CALL_READ) {
         free_headers(call);
     }
-    struct upstream_call **idle = call->is_write ? &upstream->idle_writes : &upstream->idle_reads;
     call->prev = NULL;
-    call->next = *idle;
-    *idle = call;
+    call->next = upstream->idle[call->kind];
+    upstream->idle[call->kind] = call;
 }
 
 /* Take a call off the running ones and out of curl. */
@@ -182,8 +193,8 @@ static bool start(struct upstream *upstream)
         curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer_wish) == CURLM_OK &&
         curl_multi_setopt(multi, CURLMOPT_TIMERDATA, upstream) == CURLM_OK &&
         curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING) == CURLM_OK &&
-        curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS,
-                          (long)upstream->settings.connections_idle_max) == CURLM_OK &&
+        curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long)pool_left_to_curl(upstream)) ==
+            CURLM_OK &&
         curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS,
                           (long)upstream->settings.connections_max) == CURLM_OK) {
         return true;
@@ -250,11 +261,12 @@ static void note_outcome(struct upstream_call *call, CURLcode code)
     long status = 0;
     (void)curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
     outcome->kind = kind_of(code);
-    if (outcome->kind == OUTCOME_ANSWERED && status <= 0) {
+    if (outcome->kind == OUTCOME_ANSWERED && status <= 0 && call->kind != CALL_CONNECT) {
         outcome->kind = OUTCOME_BROKEN;
     }
-    const char *flaw =
-        outcome->kind == OUTCOME_ANSWERED && call->is_write ? call_write_flaw(call, status) : NULL;
+    const char *flaw = outcome->kind == OUTCOME_ANSWERED && call->kind == CALL_WRITE
+                           ? call_write_flaw(call, status)
+                           : NULL;
     if (flaw != NULL) {
         outcome->kind = OUTCOME_BROKEN;
     }
@@ -273,6 +285,9 @@ static void note_outcome(struct upstream_call *call, CURLcode code)
 
 static void report(struct upstream_call *call)
 {
+    if (call->kind == CALL_CONNECT) {
+        pool_claim(call);
+    }
     stop_call(call);
     call->on_done(call->arg, &call->outcome);
     call_put(call);
@@ -315,13 +330,14 @@ void upstream_cancel_writes(struct upstream *upstream)
     struct upstream_call *next;
     for (struct upstream_call *call = upstream->running; call != NULL; call = next) {
         next = call->next;
-        if (call->is_write) {
+        if (call->kind == CALL_WRITE) {
             call->outcome.kind = OUTCOME_CANCELLED;
             call->outcome.status = 0;
             call->outcome.detail[0] = '\0';
             report(call);
         }
     }
+    plain_cancel(upstream);
 }
 
 /* -- The phases ------------------------------------------------------------------------------- */
@@ -408,10 +424,12 @@ void upstream_run(struct upstream *upstream)
         run_timer(upstream);
     }
     settle(upstream);
+    plain_run(upstream);
 }
 
 void upstream_flush(struct upstream *upstream)
 {
+    plain_flush(upstream);
     if (upstream->resumes) {
         resume_reads(upstream);
     }
@@ -426,7 +444,9 @@ void upstream_flush(struct upstream *upstream)
 
 uint64_t upstream_deadline_us(const struct upstream *upstream)
 {
-    return upstream->started ? 0 : upstream->timer_us;
+    uint64_t plain_us = plain_deadline_us(upstream);
+    uint64_t curl_us = upstream->started ? 0 : upstream->timer_us;
+    return plain_us < curl_us ? plain_us : curl_us;
 }
 
 /* -- Life ------------------------------------------------------------------------------------- */
@@ -441,12 +461,14 @@ void upstream_library_deinit(void)
     curl_global_cleanup();
 }
 
-static void free_calls(struct upstream_call *call)
+static void free_idle_calls(struct upstream *upstream)
 {
-    while (call != NULL) {
-        struct upstream_call *next = call->next;
-        free_call(call);
-        call = next;
+    for (size_t i = 0; i < CALL_KINDS; i++) {
+        while (upstream->idle[i] != NULL) {
+            struct upstream_call *call = upstream->idle[i];
+            upstream->idle[i] = call->next;
+            free_call(call);
+        }
     }
 }
 
@@ -454,10 +476,8 @@ void upstream_set_identity(struct upstream *upstream, const struct upstream_iden
 {
     upstream->identity = *identity;
     upstream->generation++;
-    free_calls(upstream->idle_writes);
-    free_calls(upstream->idle_reads);
-    upstream->idle_writes = NULL;
-    upstream->idle_reads = NULL;
+    free_idle_calls(upstream);
+    plain_forget_identity(upstream);
 }
 
 static bool copy_settings(struct upstream *upstream, const struct upstream_settings *settings)
@@ -479,6 +499,7 @@ struct upstream *upstream_new(const struct upstream_settings *settings, struct l
     if (upstream != NULL) {
         upstream->loop = loop;
         upstream->timer_us = LOOP_NEVER;
+        pool_init(&upstream->pool);
     }
     if (upstream == NULL || !copy_settings(upstream, settings) || !start(upstream)) {
         log_error(settings->log, "cannot start the http client");
@@ -498,8 +519,9 @@ void upstream_free(struct upstream *upstream)
         next = call->next;
         upstream_abort(call);
     }
-    free_calls(upstream->idle_writes);
-    free_calls(upstream->idle_reads);
+    free_idle_calls(upstream);
+    plain_deinit(upstream);
+    pool_close_idle(upstream);
     if (upstream->multi != NULL) {
         (void)curl_multi_cleanup(upstream->multi);
     }

@@ -60,13 +60,18 @@ static void blot_out(char *text, size_t bytes, const char *secret)
     }
 }
 
+void outcome_hide_credential(struct outcome *outcome, const char *line)
+{
+    const char *credential = credential_of(line);
+    if (credential != NULL) {
+        blot_out(outcome->body, outcome->body_bytes, credential);
+    }
+}
+
 void call_hide_credentials(struct upstream_call *call)
 {
     for (const struct curl_slist *line = call->headers; line != NULL; line = line->next) {
-        const char *credential = credential_of(line->data);
-        if (credential != NULL) {
-            blot_out((char *)call->outcome.body, call->outcome.body_bytes, credential);
-        }
+        outcome_hide_credential(&call->outcome, line->data);
     }
 }
 

@@ -1,13 +1,25 @@
-/* What the files of the upstream share: upstream.c (life, phases, calls in general),
- * upstream_write.c and upstream_read.c (the two kinds of call). For nobody else. */
+/* What the files of the upstream share: upstream.c (life, phases, calls of libcurl in general),
+ * upstream_write.c and upstream_read.c (the two kinds of call), upstream_plain.c and
+ * upstream_pool.c (writes without libcurl, and their connections). For nobody else. */
 #ifndef AGENT_PROXY_IO_UPSTREAM_PRIVATE_H
 #define AGENT_PROXY_IO_UPSTREAM_PRIVATE_H
 
 #include "io/upstream.h"
+#include "io/upstream_plain.h"
+#include "io/upstream_pool.h"
 #include "io/upstream_sockets.h"
 #include "wire/field.h"
 
 #include <curl/curl.h>
+
+#define UPSTREAM_IDLE_S 30U /* below the idle timeout of any gateway that we know */
+
+enum call_kind {
+    CALL_WRITE,
+    CALL_READ,
+    CALL_CONNECT, /* of the pool: ends with a connection, and asks for nothing on it */
+    CALL_KINDS
+};
 
 /* One request at the gateway. Owner: upstream; kept and used again, with its curl handle. */
 struct upstream_call {
@@ -15,7 +27,7 @@ struct upstream_call {
     struct upstream_call *prev; /* running */
     struct upstream *upstream;
     CURL *easy;
-    bool is_write;
+    enum call_kind kind;
     unsigned generation;           /* of the identity that it was set up with */
     struct curl_slist *connect_to; /* with a server name: where its connections really go */
     char *host_line;               /* and what the Host header says; else NULL */
@@ -38,7 +50,9 @@ struct upstream_call {
     unsigned status; /* of the head that is coming in; 0 once it is whole */
     uint64_t body_bytes;
     bool resume;
-    /* either */
+    /* a connection */
+    int fd; /* as claimed */
+    /* any */
     bool stale; /* ended before it was sent, for the state of its connection */
     unsigned attempts;
 };
@@ -54,8 +68,9 @@ struct upstream {
     CURLM *multi; /* NULL while there is no memory for one */
     struct upstream_sockets sockets;
     struct upstream_call *running;
-    struct upstream_call *idle_writes;
-    struct upstream_call *idle_reads;
+    struct upstream_call *idle[CALL_KINDS];
+    struct upstream_plain plain;
+    struct upstream_pool pool;
     uint64_t timer_us; /* curl's own; LOOP_NEVER: none */
     bool started;      /* calls were added since curl was last run */
     bool resumes;      /* of some call */
@@ -68,7 +83,7 @@ struct upstream {
 /* -- upstream.c ------------------------------------------------------------------------------- */
 
 /* A call with its handle set up for its kind, idle. Errors: NULL without memory. */
-struct upstream_call *call_take(struct upstream *upstream, bool is_write);
+struct upstream_call *call_take(struct upstream *upstream, enum call_kind kind);
 
 /* An idle call goes back. */
 void call_put(struct upstream_call *call);
@@ -85,7 +100,9 @@ int call_add_authorization(struct curl_slist **lines, const char *value);
 
 /* -- upstream_identity.c: options that come of the identity ----------------------------------- */
 
-/* Blot out what we authorized ourselves with, should the gateway repeat it in its answer. */
+/* Blot out what we authorized ourselves with, should the gateway repeat it in its answer. line: of
+ * the request's head; one that is no Authorization is passed over. */
+void outcome_hide_credential(struct outcome *outcome, const char *line);
 void call_hide_credentials(struct upstream_call *call);
 
 /* Say what an error text of curl that tells little means. */
@@ -94,10 +111,15 @@ const char *call_explain(const char *error);
 /* Set up the address of a call, as the identity has it reached. Errors: false without memory. */
 bool call_set_up_identity(struct upstream_call *call, const char *url);
 
-/* -- upstream_write.c, upstream_read.c: options that hold for every call of the kind ---------- */
+/* -- upstream_write.c, upstream_read.c, upstream_pool.c: options of every call of the kind ------
+ */
 
 bool call_set_up_write(struct upstream_call *call);
 bool call_set_up_read(struct upstream_call *call);
+bool call_set_up_connect(struct upstream_call *call);
+
+/* CURLOPT_CLOSESOCKETFUNCTION of the pool; arg is the upstream. */
+int pool_on_close(void *arg, curl_socket_t fd);
 
 /* Why the answer to a write counts for nothing although curl says that it is whole; NULL when it
  * counts. */

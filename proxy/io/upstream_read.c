@@ -155,7 +155,7 @@ static bool set_up_this_read(struct upstream_call *call)
 
 struct upstream_call *upstream_read(struct upstream *upstream, const struct upstream_read *read)
 {
-    struct upstream_call *call = call_take(upstream, false);
+    struct upstream_call *call = call_take(upstream, CALL_READ);
     if (call == NULL) {
         return NULL;
     }

@@ -73,7 +73,7 @@ static bool is_read(CURL *easy)
     char *private = NULL;
     (void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private);
     const struct upstream_call *call = (const struct upstream_call *)(void *)private;
-    return call != NULL && !call->is_write;
+    return call != NULL && call->kind == CALL_READ;
 }
 
 /* An error here would end the whole multi handle, so a wish that finds no memory is left to the
@@ -179,9 +179,8 @@ bool upstream_sockets_spoil_stale(struct upstream_sockets *sockets, int local_po
     return true;
 }
 
-int upstream_sockets_on_close(void *arg, curl_socket_t fd)
+void upstream_sockets_forget(struct upstream_sockets *sockets, int fd)
 {
-    struct upstream_sockets *sockets = arg;
     forget_connection(sockets, fd);
     for (struct upstream_socket *s = sockets->all; s != NULL; s = s->next) {
         if (s->fd == fd) {
@@ -190,6 +189,11 @@ int upstream_sockets_on_close(void *arg, curl_socket_t fd)
             s->wanted = 0;
         }
     }
+}
+
+int upstream_sockets_on_close(void *arg, curl_socket_t fd)
+{
+    upstream_sockets_forget(arg, fd);
     return close(fd);
 }
 

@@ -48,6 +48,9 @@ curl_socket_t upstream_sockets_on_open(void *arg, curlsocktype purpose,
                                        struct curl_sockaddr *address);
 int upstream_sockets_on_close(void *arg, curl_socket_t fd);
 
+/* curl lets go of a descriptor that stays open: no longer watch it. */
+void upstream_sockets_forget(struct upstream_sockets *sockets, int fd);
+
 /* True when the connection between these ports has something to read, or has ended, though no
  * request is on it: an answer to nothing (a late 408, say) that would be taken for the answer to
  * the next request. It is then shut down, so that curl finds it dead. */

@@ -1,4 +1,5 @@
-/* A write: its body goes out in pieces, its short answer comes in. */
+/* A write by libcurl: its body goes out in pieces, its short answer comes in. Those by plain HTTP
+ * go another way, see upstream_plain.c. */
 #include "io/upstream_private.h"
 
 #include "base/metrics.h"
@@ -131,7 +132,10 @@ bool call_set_up_write(struct upstream_call *call)
 int upstream_write(struct upstream *upstream, const struct upstream_piece *pieces, size_t count,
                    size_t bytes, upstream_on_done *on_done, void *arg)
 {
-    struct upstream_call *call = call_take(upstream, true);
+    if (plain_serves(upstream)) {
+        return plain_write(upstream, pieces, count, bytes, on_done, arg);
+    }
+    struct upstream_call *call = call_take(upstream, CALL_WRITE);
     if (call == NULL) {
         return -ENOMEM;
     }

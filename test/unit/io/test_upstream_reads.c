@@ -230,7 +230,7 @@ static void test_methods_in_any_order(void **state)
         expect_body(&query, which == 1 ? "" : "{}");
         query_end(&query);
     }
-    assert_int_equal(stage.count, 1);
+    assert_int_equal(stage.count, 2); /* writes have theirs */
     stage_close(&stage);
 }
 
