@@ -242,8 +242,9 @@ static bool end_body(struct connection *connection)
 static bool take_body(struct connection *connection)
 {
     struct exchange *exchange = connection->exchange;
-    const struct server_handler *handler = exchange->handler;
     struct server *server = connection->server;
+    assert(exchange != NULL);
+    const struct server_handler *handler = exchange->handler;
     if (exchange->reply_status != 0) {
         return discard(connection);
     }
@@ -416,6 +417,7 @@ static bool take_leave(struct connection *connection)
 static bool end_wait(struct connection *connection)
 {
     struct exchange *exchange = connection->exchange;
+    assert(exchange != NULL);
     if (exchange->state == EXCHANGE_WAITING && exchange->reply_status != 0) {
         direct_start_replying(connection);
         return true;

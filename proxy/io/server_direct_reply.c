@@ -299,6 +299,7 @@ static bool take_block(struct connection *connection)
 bool direct_send(struct connection *connection)
 {
     struct exchange *exchange = connection->exchange;
+    assert(exchange != NULL);
     struct buf *out = &exchange->out;
     if (out->size == 0 && !exchange->streams && exchange->reply_status == MHD_HTTP_NO_CONTENT) {
         return send_no_content(connection);
