@@ -235,7 +235,10 @@ static const struct flag *flags_find_nearest(const struct flag_table *table, con
     size_t best = bytes / 4 + 2; /* one letter of four, and no fewer than one */
     for (size_t i = 0; bytes <= FLAG_NAME_BYTES_MAX && i < table->count; i++) {
         const char *known = table->flags[i].name;
-        size_t distance = flags_distance(name, bytes, known, strlen(known));
+        size_t known_bytes = strlen(known);
+        size_t gap = bytes > known_bytes ? bytes - known_bytes : known_bytes - bytes;
+        size_t distance =
+            gap < best ? flags_distance(name, bytes, known, known_bytes) : gap; /* no nearer */
         if (distance < best) {
             best = distance;
             nearest = &table->flags[i];
