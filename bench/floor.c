@@ -1,6 +1,7 @@
-/* The floor: the least program that does the proxy's job, as the limit of what this machine can
- * do. One thread, bare sockets: take a request in, decode and scan it, write its bytes to a
- * keep-alive connection of its own, answer 204 once that has been answered 2xx.
+/* The floor: the least program that does the proxy's job for each request alone, as the limit of
+ * what this machine can do without joining. One thread, bare sockets: take a request in, decode and
+ * scan it, write its bytes to a keep-alive connection of its own, answer 204 once that has been
+ * answered 2xx.
  *
  *   client --recv--> buffer --decode--> scratch --scan--> counts
  *                      |

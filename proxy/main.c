@@ -32,9 +32,9 @@
 
 /* Parts of the computed memory ceiling. Units: [bytes]. */
 #define PROGRAM_BYTES    (24U * 1024U * 1024U) /* code, libraries, heap that is kept */
-#define WRITE_CALL_BYTES (320U * 1024U)        /* the HTTP library's buffers of one write */
+#define WRITE_CALL_BYTES (320U * 1024U)        /* libcurl's buffers of one write by it */
 #define READ_CALL_BYTES  (160U * 1024U)        /* and of one read */
-#define CONNECTION_BYTES (34U * 1024U)         /* the HTTP server's of one connection */
+#define CONNECTION_BYTES (34U * 1024U)         /* libmicrohttpd's of one connection */
 
 enum exit_code { EXIT_CODE_OK = 0, EXIT_CODE_FAILED = 1, EXIT_CODE_USAGE = 2 };
 

@@ -7,7 +7,8 @@
  *   server_run      replies leave, requests come in, are decoded and join the open batch
  *   batcher_tick    batches are sent
  *   upstream_flush  their first bytes go out
- */
+ *
+ * Between the last two gateway_probe_tick asks after the gateway, with --ready.gateway. */
 #include "worker.h"
 
 #include "base/alloc.h"

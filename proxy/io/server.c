@@ -1,6 +1,7 @@
-/* The HTTP/1.1 server of a worker: one libmicrohttpd daemon in external epoll mode, driven by the
- * worker's loop. Owns the daemon and the listening socket; what comes in through them is in
- * server_connection.c and server_exchange.c. Knows nothing of what routes mean.
+/* The HTTP/1.1 server of a worker: the listening socket, and a libmicrohttpd daemon in external
+ * epoll mode for what does not go the short way, both driven by the worker's loop. Owns them; what
+ * comes in is in server_connection.c, and then in server_direct.c or server_mhd.c. Knows nothing of
+ * what routes mean.
  *
  * What libmicrohttpd 0.9.75 does that its manual does not say is noted where it matters. */
 #include "io/server.h"
@@ -17,8 +18,9 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-/* Bounds what one recv takes, and is cleared for every request: half of it is the first buffer, so
- * a body of 100 samples still comes in one piece, and clearing 64 KiB was a twelfth of its cost. */
+/* Bounds what one recv takes, and is cleared for every request that libmicrohttpd reads. Half of it
+ * is the first buffer, so a body of 100 samples still comes in one piece; of 64 KiB, clearing was a
+ * twelfth of such a write's cost. */
 #define CONNECTION_POOL_BYTES (32U * 1024U)
 #define CONNECTION_INCREMENT  (8U * 1024U)
 #define ACCEPTS_PER_TURN      64

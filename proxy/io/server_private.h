@@ -136,7 +136,7 @@ struct server {
     struct server_daemon *daemon;        /* takes the connections that come; older ones behind it */
     struct connection *handshaking;      /* the last that GnuTLS read for, in this call of it */
     uint64_t progress;                   /* goes up with whatever libmicrohttpd does under TLS */
-    struct MHD_Response *no_content;     /* the reply to nearly every write; NULL: no memory */
+    struct MHD_Response *no_content;     /* usual reply to a write by it; NULL: no memory */
     const struct server_header *headers; /* of every reply; NULL: none */
     struct exchange *exchanges;
     size_t active; /* of exchanges */

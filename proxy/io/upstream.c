@@ -1,5 +1,6 @@
-/* The HTTP client side of a worker: one curl multi handle driven by its socket interface. Owns the
- * connections to the gateway and the calls in flight; knows nothing of batches or routes.
+/* The HTTP client side of a worker: its life and phases, and one curl multi handle driven by its
+ * socket interface. Owns the calls that go by curl and their connections; writes by plain HTTP and
+ * theirs are upstream_plain.c's and upstream_pool.c's. Knows nothing of batches or routes.
  *
  * What libcurl 7.88.1 does that its manual does not say is noted where it matters. */
 #include "io/upstream_private.h"

@@ -2,7 +2,7 @@
  *
  * curl drops its watch when a transfer ends and sets it again for the next one on the same
  * connection. The wish is only noted; at the end of the turn most have come back to what they
- * were, and no system call is made. Belongs to upstream.c, and shares its licence to curl.h. */
+ * were, and no system call is made. A part of the upstream, for nobody else. */
 #ifndef AGENT_PROXY_IO_UPSTREAM_SOCKETS_H
 #define AGENT_PROXY_IO_UPSTREAM_SOCKETS_H
 
