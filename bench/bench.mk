@@ -43,3 +43,7 @@ bench-verify: all bench-tools ## Check each of SAMPLES=100000000 samples that we
 
 include bench/reads.mk
 include bench/tls.mk
+
+.PHONY: bench-profile
+bench-profile: all bench-tools ## Show where the proxy's CPU goes, by callgrind and perf
+	$(Q)$(PYTHON) -B bench/profile --build=$(OUT)

@@ -25,6 +25,14 @@ unit-programs: $(UNIT)
 system: all $(PACKAGES)/test ## Run the system tests; PYTEST="-k name" chooses
 	AGENT_PROXY=$(OUT)/agent-proxy $(PYTHON) -m pytest test/system $(PYTEST)
 
+.PHONY: fuzz-smoke
+fuzz-smoke: $(PACKAGES)/build $(PACKAGES)/clang ## Run the fuzz targets over their corpus, then for 5 s each
+	@test/fuzz/run smoke
+
+.PHONY: fuzz
+fuzz: $(PACKAGES)/build $(PACKAGES)/clang ## Search with each fuzz target for FUZZ_SECONDS=600; TARGETS="write head" chooses
+	@test/fuzz/run long $(or $(FUZZ_SECONDS),600)
+
 .PHONY: lint
 lint: all $(PB_C) $(PACKAGES)/lint ## Check layers, docs, format, static analysis; CHECKS="layers links" chooses
 	$(PYTHON) test/lint/run --program $(OUT)/agent-proxy $(CHECKS) -- \

@@ -88,16 +88,17 @@
     X(BATCHES_SPLIT, "agent_proxy_batches_split_total", "",                                        \
       "Batches that the gateway refused and that were sent again in parts.")                       \
     X(GATEWAY_REPLAYS, "agent_proxy_gateway_replays_total", "",                                    \
-      "Requests that were sent again at once because a reused connection proved dead: each may "   \
+      "Writes that were sent again at once because a reused connection proved dead: each may "     \
       "have reached the gateway twice.")                                                           \
     X(GATEWAY_STALE, "agent_proxy_gateway_stale_connections_total", "",                            \
-      "Connections not used again because something unread was on them.")                          \
+      "Connections not used again because something unread, or their end, was found on them.")     \
     X(RESENDS, "agent_proxy_batch_resends_total", "",                                              \
       "Parts of refused batches that were sent again.")                                            \
     X(RESENDS_DENIED, "agent_proxy_batch_resends_denied_total", "",                                \
       "Refused batches that were not sent again in parts, for want of re-sends.")                  \
     X(MISCONFIGURED, "agent_proxy_gateway_misconfigured_total", "",                                \
-      "Answers of the gateway that speak of the proxy's configuration (401, 403, 404, 405, 3xx).") \
+      "Answers of the gateway that speak of the proxy's configuration: 3xx, and 4xx that are "     \
+      "neither of the data nor of the moment (401, 403, 404, 405, ...).")                          \
     METRICS_READ_ROUTES(METRICS_READ_ROUTE_, X)                                                    \
     X(READ_BYTES, "agent_proxy_read_answer_bytes_total", "",                                       \
       "Bytes of the gateway's answers to reads that were passed on to clients.")                   \

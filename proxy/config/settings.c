@@ -128,8 +128,8 @@ static const struct flag FLAGS[] = {
      .max = HOUR,
      .argument = "TIME",
      .standard = "20s",
-     .help = "Longest wait for the answer to one request. Keep it under the senders' own timeout "
-             "(Prometheus: 30s), so that they hear why."},
+     .help = "Longest time for one write at the gateway, connecting included. Keep it under 25s, "
+             "after which the sender is answered 503 in any case."},
     {.name = "maxConnsPerHost",
      .group = "Gateway",
      .kind = FLAG_NUMBER,
@@ -138,8 +138,9 @@ static const struct flag FLAGS[] = {
      .max = 100000,
      .argument = "N",
      .standard = "0",
-     .help = "Connections that one worker has to the gateway at most; 0 is no limit but that of "
-             "the requests in flight."},
+     .help = "Connections that one worker has to the gateway at most, for writes and queries "
+             "together; 0 is no limit but that of the requests in flight. With a limit writes cost "
+             "more CPU, and slow queries can hold them up."},
     {.name = "maxIdleConnsPerHost",
      .group = "Gateway",
      .kind = FLAG_NUMBER,
@@ -157,7 +158,7 @@ static const struct flag FLAGS[] = {
      .optional = true,
      FIELD(gateway_server_tls_client_ca),
      .argument = "FILE",
-     .help = "Certificates (PEM) of who may sign the gateway's; without it the system's."},
+     .help = "CA certificates (PEM) to verify the gateway's certificate; by default the system's."},
     {.name = "gateway.client-tls-cert",
      .group = "Gateway TLS and credentials",
      .kind = FLAG_STRING,
@@ -173,7 +174,7 @@ static const struct flag FLAGS[] = {
      .optional = true,
      FIELD(gateway_client_tls_key),
      .argument = "FILE",
-     .help = "Private key (PEM) of it."},
+     .help = "Private key (PEM) of that certificate."},
     {.name = "gateway.server-name",
      .group = "Gateway TLS and credentials",
      .kind = FLAG_STRING,
@@ -188,8 +189,9 @@ static const struct flag FLAGS[] = {
      FIELD(gateway_insecure_skip_verify),
      .argument = "",
      .standard = "false",
-     .help = "Take any certificate for the gateway's: whoever is on the way can then read and "
-             "change all data."},
+     .help =
+         "Accept any certificate from the gateway: anyone on the network path can then read and "
+         "change all data."},
     {.name = "gateway.config",
      .group = "Gateway TLS and credentials",
      .kind = FLAG_STRING,
@@ -253,7 +255,9 @@ static const struct flag FLAGS[] = {
      .max = 24 * HOUR,
      .argument = "TIME",
      .standard = "2m",
-     .help = "Longest silence of the gateway, or of a client that does not take its answer."},
+     .help =
+         "Longest silence of the gateway, and longest wait for a free slot. A client that takes "
+         "nothing of its answer is cut off after this or 60s, whichever is less."},
     {.name = "reads.forward-authorization",
      .group = "Reads",
      .kind = FLAG_BOOL,
@@ -353,7 +357,7 @@ static const struct flag FLAGS[] = {
      .optional = true,
      FIELD(server_tls_key),
      .argument = "FILE",
-     .help = "Private key (PEM) of it."},
+     .help = "Private key (PEM) of that certificate."},
     {.name = "server-tls-client-ca",
      .group = "Listener TLS and passwords",
      .kind = FLAG_STRING,
@@ -361,7 +365,7 @@ static const struct flag FLAGS[] = {
      .optional = true,
      FIELD(server_tls_client_ca),
      .argument = "FILE",
-     .help = "Certificates (PEM) of who may sign a client's; a client without one is refused."},
+     .help = "CA certificates (PEM) to verify clients; one without a certificate is refused."},
     {.name = "http.config",
      .group = "Listener TLS and passwords",
      .kind = FLAG_STRING,
@@ -407,7 +411,8 @@ static const struct flag FLAGS[] = {
      .max = 10 * SEC,
      .argument = "TIME",
      .standard = "0s",
-     .help = "Time to wait for company while the gateway could take the batch at once. With 0s "
+     .help = "Time to wait for further requests while the gateway could take the batch at once. "
+             "With 0s "
              "requests wait only while all of --gateway.max-inflight are busy."},
 
     {.name = "limits.body-bytes",
@@ -455,7 +460,7 @@ static const struct flag FLAGS[] = {
      .max = 1024 * GIB,
      .argument = "SIZE",
      .standard = "0",
-     .help = "Bytes held for all requests together; senders are told to come again above it. 0 is "
+     .help = "Bytes held for all requests together; above it senders are answered 503. 0 is "
              "a quarter of the container's memory limit, or 64MiB where there is none."},
 
     {.name = "log.level",
@@ -468,7 +473,7 @@ static const struct flag FLAGS[] = {
                  [LOG_LEVEL_ERROR] = "error"},
      .argument = "LEVEL",
      .standard = "info",
-     .help = "Least level that is logged: debug, info, warn or error."},
+     .help = "Lowest level that is logged: debug, info, warn or error."},
     {.name = "log.format",
      .group = "Logging",
      .kind = FLAG_CHOICE,
@@ -486,8 +491,9 @@ static const struct flag FLAGS[] = {
      .optional = true,
      FIELD(config_file),
      .argument = "FILE",
-     .help = "Flags from a YAML file, their names as keys. A flag on the command line is stronger, "
-             "then the environment's AGENT_PROXY_GATEWAY_ADDRESS and so on, then the file."},
+     .help = "Flags from a YAML file, their names as keys. A flag on the command line takes "
+             "precedence, then the environment's AGENT_PROXY_GATEWAY_ADDRESS and so on, then the "
+             "file."},
     {.name = "config.check",
      .group = "Other",
      .scope = FLAG_ON_COMMAND_LINE,
@@ -504,9 +510,9 @@ static const struct flag FLAGS[] = {
      .optional = true,
      FIELD(probe),
      .argument = "URL",
-     .help =
-         "Ask the URL and end: 0 when the answer is 2xx, else 1. For probes in an image without "
-         "a shell."},
+     .help = "Request the URL and exit: 0 when the answer is 2xx, else 1. For probes in an image "
+             "without "
+             "a shell."},
     {.name = "help",
      .group = "Other",
      .scope = FLAG_ON_COMMAND_LINE,

@@ -294,6 +294,11 @@ ssize_t recv(int fd, void *data, size_t bytes, int flags)
     return fails(KIND_RECV) ? -1 : syscall(SYS_recvfrom, fd, data, bytes, flags, NULL, NULL);
 }
 
+ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+{
+    return fails(KIND_RECV) ? -1 : syscall(SYS_recvmsg, fd, message, flags);
+}
+
 ssize_t checked_recv(int fd, void *data, size_t bytes, size_t room,
                      int flags) __asm__("__recv_chk");
 
