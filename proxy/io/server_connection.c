@@ -115,7 +115,7 @@ static void cut(struct connection *connection)
 }
 
 /* Between requests libmicrohttpd does not tell of a head that trickles in, but the kernel does. The
- * short way leaves it at the first byte of such a head. */
+ * fast path leaves it at the first byte of such a head. */
 static void look_at_idle(struct connection *connection, uint64_t now_us)
 {
     if (now_us - connection->idle_since_us >= IDLE_US) {

@@ -1,4 +1,4 @@
-/* The short way of requests: those that are plain in every respect are read from the socket
+/* The fast path of requests: those that are plain in every respect are read from the socket
  * straight into their handler's memory, without libmicrohttpd; so are they answered, by
  * server_direct_reply.c.
  *
@@ -313,7 +313,7 @@ static bool framing_is_usual(const struct head *head, enum route_method method)
             (method == ROUTE_METHOD_POST || head->content_length == 0));
 }
 
-/* The handler of a request that may go the short way, or NULL. */
+/* The handler of a request that may take the fast path, or NULL. */
 static const struct server_handler *handler_of(const struct server *server,
                                                const struct plain_head *plain)
 {

@@ -1,4 +1,4 @@
-/* Replies on the short way: whole ones, and those whose body streams from their handler, block by
+/* Replies on the fast path: whole ones, and those whose body streams from their handler, block by
  * block, each sent before the next is asked for. */
 #include "io/server_private.h"
 

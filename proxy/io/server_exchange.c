@@ -1,5 +1,5 @@
 /* Exchanges: their life, and what they tell their handler. How a request comes in and a reply goes
- * out is server_mhd.c's or, on the short way, server_direct.c's. */
+ * out is server_mhd.c's or, on the fast path, server_direct.c's. */
 #include "io/server_private.h"
 
 #include "base/clock.h"

@@ -15,7 +15,7 @@
 #include <time.h>
 
 #define EXCHANGE_TARGET_INLINE 192
-#define DIRECT_HEAD_BYTES      4096 /* a longer head goes the long way */
+#define DIRECT_HEAD_BYTES      4096 /* a longer head takes the slow path */
 #define DIRECT_WASTE_BYTES     (64U * 1024U)
 #define SERVER_REPLY_HEAD_MAX  (64U * 1024U)
 
@@ -47,13 +47,13 @@ struct server_daemon {
     bool has_client_ca;
 };
 
-/* Connections that go the short way and can go on, or wait for room. */
+/* Connections that take the fast path and can go on, or wait for room. */
 struct connection_queue {
     struct connection *first, *last;
 };
 
 /* One TCP connection. Owner: the server; from its accept until it is closed. Most begin on the
- * short way (direct); once libmicrohttpd has one, it keeps it. */
+ * fast path (direct); once libmicrohttpd has one, it keeps it. */
 struct connection {
     struct connection *prev, *next; /* in the list of its state */
     struct server *server;
@@ -75,7 +75,7 @@ struct connection {
     bool watched;
     bool ended;               /* the peer sends no more */
     struct exchange *waiting; /* libmicrohttpd: the suspended exchange, to be told of the end */
-    /* on the short way */
+    /* on the fast path */
     bool direct;
     bool readable;                  /* there may be something to read */
     bool tells_unread;              /* the kernel does, with each read */
@@ -106,7 +106,7 @@ struct exchange {
     struct exchange *prev, *next; /* all exchanges of the server */
     struct server *server;
     struct connection *connection;
-    struct MHD_Connection *mhd;           /* NULL: on the short way */
+    struct MHD_Connection *mhd;           /* NULL: on the fast path */
     const struct server_handler *handler; /* NULL: refused */
     const struct route *route;
     enum exchange_state state;
@@ -119,7 +119,7 @@ struct exchange {
     uint64_t started_us;
     struct MHD_Response *reply; /* given, not yet queued */
     unsigned reply_status;      /* 0: none was given */
-    /* on the short way */
+    /* on the fast path */
     struct plain_head *head; /* of a handler that keeps it, until the request is whole */
     struct buf out;          /* the reply, or a block of it; empty: the common one */
     size_t out_sent;         /* [bytes] of out */
@@ -220,7 +220,7 @@ void exchange_give_up(struct exchange *exchange);
 /* Its reply is the last of its connection. */
 bool exchange_closes(const struct exchange *exchange);
 
-/* -- server_direct.c: requests on the short way ----------------------------------------------- */
+/* -- server_direct.c: requests on the fast path ----------------------------------------------- */
 
 /* A connection begins. Errors: -errno; it is then to be handed over. */
 __attribute__((warn_unused_result)) int direct_open(struct connection *connection);

@@ -1,24 +1,24 @@
-/* The short way of writes: which requests take it, that the others do not, and that nobody can tell
+/* The fast path of writes: which requests take it, that the others do not, and that nobody can tell
  * from the answers. Bodies, heads and replies; room and ends are test_server_direct_room.c's and
  * test_server_direct_ends.c's. */
 #include "server_stage.h"
 
 #include "moving_clock.h"
 
-#define HEAD_BYTES 4096 /* a longer one goes the long way */
+#define HEAD_BYTES 4096 /* a longer one takes the slow path */
 #define TURN_BYTES (1024U * 1024U)
 
 #define WRITE       "POST /api/v1/receive HTTP/1.1\r\n" HOST
 #define GET_HEALTHY "GET /-/healthy HTTP/1.1\r\n" HOST "\r\n"
 
-static void expect_sent_the_short_way(struct stage *stage, size_t exchange)
+static void expect_sent_by_the_fast_path(struct stage *stage, size_t exchange)
 {
     await_events(stage, exchange, "hrce");
 }
 
 /* -- Bodies ----------------------------------------------------------------------------------- */
 
-static void test_a_plain_write_goes_the_short_way(void **state)
+static void test_a_plain_write_takes_the_fast_path(void **state)
 {
     (void)state;
     struct stage stage;
@@ -37,7 +37,7 @@ static void test_a_plain_write_goes_the_short_way(void **state)
     assert_non_null(message_header(&message, "Date", text, sizeof(text)));
     assert_int_equal(strlen(text), 29);
     assert_null(message_header(&message, "Connection", text, sizeof(text)));
-    expect_sent_the_short_way(&stage, 0);
+    expect_sent_by_the_fast_path(&stage, 0);
     const struct seen *seen = &stage.seen[0];
     assert_int_equal(seen->route, ROUTE_WRITE);
     assert_int_equal(seen->method, ROUTE_METHOD_POST);
@@ -83,7 +83,7 @@ static void test_a_connection_is_used_many_times(void **state)
         put_write(&request, 1 + i * i * 7);
         send_bytes(&stage, &client, request.data, request.size);
         expect_status(&stage, &client, 200);
-        expect_sent_the_short_way(&stage, i);
+        expect_sent_by_the_fast_path(&stage, i);
         assert_pattern(&stage.seen[i].body, 1 + i * i * 7);
         bytes_free(&request);
     }
@@ -120,7 +120,7 @@ static void test_a_body_comes_in_pieces(void **state)
             server_run(stage.server);
         }
         expect_status(&stage, &client, 200);
-        expect_sent_the_short_way(&stage, i);
+        expect_sent_by_the_fast_path(&stage, i);
         assert_pattern(&stage.seen[i].body, 5000);
     }
     bytes_free(&request);
@@ -140,7 +140,7 @@ static void test_a_body_of_many_turns(void **state)
     for (size_t i = 0; i < 2; i++) {
         send_bytes(&stage, &client, request.data, request.size);
         expect_status(&stage, &client, 200);
-        expect_sent_the_short_way(&stage, i);
+        expect_sent_by_the_fast_path(&stage, i);
         assert_pattern(&stage.seen[i].body, 9 * TURN_BYTES + 1);
     }
     bytes_free(&request);
@@ -162,7 +162,7 @@ static void test_requests_may_be_pipelined(void **state)
     send_bytes(&stage, &client, requests.data, requests.size);
     for (size_t i = 0; i < 50; i++) {
         expect_status(&stage, &client, 200);
-        expect_sent_the_short_way(&stage, i);
+        expect_sent_by_the_fast_path(&stage, i);
         assert_pattern(&stage.seen[i].body, 1 + i * 100);
     }
     expect_still_open(&stage, &client);
@@ -194,9 +194,9 @@ static void test_one_request_at_a_time(void **state)
     stage_close(&stage);
 }
 
-/* -- The long way ----------------------------------------------------------------------------- */
+/* -- The slow path ----------------------------------------------------------------------------- */
 
-/* The next write on the connection still takes the short way. */
+/* The next write on the connection still takes the fast path. */
 static void test_requests_without_a_body(void **state)
 {
     (void)state;
@@ -213,7 +213,7 @@ static void test_requests_without_a_body(void **state)
         await_events(&stage, 2 * i, "hce");
         send_text(&stage, &client, POST_FIVE);
         expect_status(&stage, &client, 200);
-        expect_sent_the_short_way(&stage, 2 * i + 1);
+        expect_sent_by_the_fast_path(&stage, 2 * i + 1);
     }
     peer_close(&client);
     stage_close(&stage);
@@ -260,7 +260,7 @@ static void take_detour(struct stage *stage, struct peer *client, const struct d
         expect_end(stage, client);
         return;
     }
-    /* It is for good: what is plain goes the long way too from now on. */
+    /* It is for good: what is plain takes the slow path too from now on. */
     heard = stage->count;
     send_text(stage, client, POST_FIVE);
     expect_status(stage, client, 200);
@@ -268,8 +268,8 @@ static void take_detour(struct stage *stage, struct peer *client, const struct d
     expect_still_open(stage, client);
 }
 
-/* As the first request of its connection, and after two that took the short way. */
-static void test_what_is_not_plain_goes_the_long_way(void **state)
+/* As the first request of its connection, and after two that took the fast path. */
+static void test_what_is_not_plain_takes_the_slow_path(void **state)
 {
     (void)state;
     struct stage stage;
@@ -280,7 +280,7 @@ static void test_what_is_not_plain_goes_the_long_way(void **state)
         for (size_t before = 0; before < 2 * (i % 2); before++) {
             send_text(&stage, &client, POST_FIVE);
             expect_status(&stage, &client, 200);
-            expect_sent_the_short_way(&stage, stage.count - 1);
+            expect_sent_by_the_fast_path(&stage, stage.count - 1);
         }
         take_detour(&stage, &client, &DETOURS[i / 2]);
         peer_close(&client);
@@ -304,7 +304,7 @@ static void test_a_detour_may_be_pipelined(void **state)
         put_text(&requests, DETOURS[i].request);
         assert_int_equal(peer_send_some(&client, requests.data, requests.size), requests.size);
         expect_status(&stage, &client, 200);
-        expect_sent_the_short_way(&stage, heard);
+        expect_sent_by_the_fast_path(&stage, heard);
         expect_status(&stage, &client, DETOURS[i].status);
         bytes_free(&requests);
         peer_close(&client);
@@ -360,7 +360,7 @@ static void test_a_head_may_come_in_two_pieces(void **state)
     stage_close(&stage);
 }
 
-static void test_a_long_head_goes_the_long_way(void **state)
+static void test_a_long_head_takes_the_slow_path(void **state)
 {
     (void)state;
     struct stage stage;
@@ -415,7 +415,7 @@ struct gate {
     struct server_gate gate;
     char authorization[64]; /* as last asked about; "" for none */
     bool passes;
-    size_t asked_the_long_way;
+    size_t asked_on_the_slow_path;
 };
 
 static bool passes(void *owner, enum route_id route, const char *authorization)
@@ -430,7 +430,7 @@ static bool passes(void *owner, enum route_id route, const char *authorization)
 static bool on_gate(void *owner, struct exchange *exchange)
 {
     struct gate *gate = owner;
-    gate->asked_the_long_way++;
+    gate->asked_on_the_slow_path++;
     if (!gate->passes) {
         exchange_reply_text(exchange, 401, NULL, "no");
     }
@@ -444,7 +444,7 @@ static void on_gate_end(void *owner, struct exchange *exchange)
     fail();
 }
 
-static void test_who_does_not_pass_the_gate_goes_the_long_way(void **state)
+static void test_who_does_not_pass_the_gate_takes_the_slow_path(void **state)
 {
     (void)state;
     struct stage stage;
@@ -463,9 +463,9 @@ static void test_who_does_not_pass_the_gate_goes_the_long_way(void **state)
               WRITE "authorization: \tBasic abc \r\nContent-Length: 5\r\n\r\nhello");
     expect_status(&stage, &client, 200);
     assert_string_equal(gate.authorization, "Basic abc");
-    expect_sent_the_short_way(&stage, 0);
-    expect_sent_the_short_way(&stage, 1);
-    assert_int_equal(gate.asked_the_long_way, 0);
+    expect_sent_by_the_fast_path(&stage, 0);
+    expect_sent_by_the_fast_path(&stage, 1);
+    assert_int_equal(gate.asked_on_the_slow_path, 0);
 
     gate.passes = false;
     send_text(&stage, &client, POST_FIVE);
@@ -475,7 +475,7 @@ static void test_who_does_not_pass_the_gate_goes_the_long_way(void **state)
     send_text(&stage, &client, POST_FIVE);
     expect_status(&stage, &client, 200);
     await_events(&stage, 2, "hbce");
-    assert_int_equal(gate.asked_the_long_way, 2);
+    assert_int_equal(gate.asked_on_the_slow_path, 2);
     peer_close(&client);
     stage_close(&stage);
 }
@@ -723,7 +723,7 @@ static void test_headers_that_each_reply_has(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_plain_write_goes_the_short_way),
+        cmocka_unit_test(test_a_plain_write_takes_the_fast_path),
         cmocka_unit_test(test_no_content_has_no_length),
         cmocka_unit_test(test_a_connection_is_used_many_times),
         cmocka_unit_test(test_a_body_comes_in_pieces),
@@ -731,13 +731,13 @@ int main(void)
         cmocka_unit_test(test_requests_may_be_pipelined),
         cmocka_unit_test(test_one_request_at_a_time),
         cmocka_unit_test(test_requests_without_a_body),
-        cmocka_unit_test(test_what_is_not_plain_goes_the_long_way),
+        cmocka_unit_test(test_what_is_not_plain_takes_the_slow_path),
         cmocka_unit_test(test_a_detour_may_be_pipelined),
         cmocka_unit_test(test_a_client_that_asks_first_is_told_to_go_on),
         cmocka_unit_test(test_a_head_may_come_in_two_pieces),
-        cmocka_unit_test(test_a_long_head_goes_the_long_way),
+        cmocka_unit_test(test_a_long_head_takes_the_slow_path),
         cmocka_unit_test(test_a_body_without_end_is_refused),
-        cmocka_unit_test(test_who_does_not_pass_the_gate_goes_the_long_way),
+        cmocka_unit_test(test_who_does_not_pass_the_gate_takes_the_slow_path),
         cmocka_unit_test(test_an_early_reply_waits_for_the_body),
         cmocka_unit_test(test_a_reply_may_come_in_mid_body),
         cmocka_unit_test(test_a_large_body_is_refused_at_once),

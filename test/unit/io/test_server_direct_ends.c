@@ -1,4 +1,4 @@
-/* The short way of writes, at its ends: clients that leave, deadlines, a server that stops and one
+/* The fast path of writes, at its ends: clients that leave, deadlines, a server that stops and one
  * that is freed, with connections in each state. */
 #include "server_stage.h"
 
@@ -495,7 +495,7 @@ static void test_a_server_may_end_with_connections_in_each_state(void **state)
     send_text(&stage, &peers[4], HALF_A_POST); /* replied, its body to be dropped */
     await_events(&stage, count, "hr");
     reply_ok(stage.seen[count++].exchange);
-    send_text(&stage, &peers[5], GET_METRICS); /* on the long way */
+    send_text(&stage, &peers[5], GET_METRICS); /* on the slow path */
     await_events(&stage, count++, "hc");
     stage.rooms = 0;
     send_text(&stage, &peers[6], POST_FIVE); /* parked */

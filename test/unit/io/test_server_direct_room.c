@@ -1,4 +1,4 @@
-/* The short way of writes, when there are more than there is room or time for: bodies wait in the
+/* The fast path of writes, when there are more than there is room or time for: bodies wait in the
  * kernel, in order, and a turn takes no more than its share. */
 #include "server_stage.h"
 

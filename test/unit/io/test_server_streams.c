@@ -1,5 +1,5 @@
 /* Replies that stream, exchanges that end before their time, and what else a handler may ask of an
- * exchange: all of it by libmicrohttpd, then all of it on the short way. */
+ * exchange: all of it by libmicrohttpd, then all of it on the fast path. */
 #include "server_stage.h"
 
 #include "moving_clock.h"
@@ -18,18 +18,18 @@ struct source {
 };
 
 static struct source source; /* of the exchange that streams; one a test */
-static bool short_way;
+static bool fast_path;
 
-static int take_short_way(void **state)
+static int take_fast_path(void **state)
 {
     (void)state;
-    short_way = true;
+    fast_path = true;
     return 0;
 }
 
 static void open_either(struct stage *stage, enum reply_at reply_at)
 {
-    if (short_way) {
+    if (fast_path) {
         stage_open_direct(stage, reply_at);
         stage->whole.keeps_head = true;
     } else {
@@ -532,7 +532,7 @@ static void test_a_mark_stays_with_its_sender(void **state)
     for (size_t i = 0; i < 6; i++) {
         struct peer *client = i % 2 == 0 ? &marked : &other;
         send_text(&stage, client, POST_FIVE);
-        await_events(&stage, i, short_way ? "hrc" : "hbc");
+        await_events(&stage, i, fast_path ? "hrc" : "hbc");
         struct exchange *exchange = stage.seen[i].exchange;
         assert_true(exchange_sender_mark_us(exchange) == (i % 2 == 0 ? i * 1000 : 0));
         if (i % 2 == 0) {
@@ -566,6 +566,6 @@ int main(void)
         cmocka_unit_test(test_a_mark_stays_with_its_sender),
     };
     int failed = cmocka_run_group_tests_name("io/server streams", tests, NULL, NULL);
-    return failed + cmocka_run_group_tests_name("io/server streams, the short way", tests,
-                                                take_short_way, NULL);
+    return failed + cmocka_run_group_tests_name("io/server streams, the fast path", tests,
+                                                take_fast_path, NULL);
 }
