@@ -288,7 +288,7 @@ static void open_connection(struct server *server, int fd, const struct sockaddr
     server->reserved_count += connection->reserved;
     metrics_add(server->settings.metrics, METRIC_CONNECTIONS_ACCEPTED, 1);
     metrics_gauge_add(server->settings.metrics, METRIC_CONNECTIONS, 1);
-    if (server->daemon->tls || connection->reserved || direct_open(connection) != 0) {
+    if (server->daemon->tls || direct_open(connection) != 0) {
         connection_hand_over(connection);
     }
 }

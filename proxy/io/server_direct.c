@@ -314,16 +314,17 @@ static bool framing_is_usual(const struct head *head, enum route_method method)
 }
 
 /* The handler of a request that may take the fast path, or NULL. */
-static const struct server_handler *handler_of(const struct server *server,
+static const struct server_handler *handler_of(const struct connection *connection,
                                                const struct plain_head *plain)
 {
+    const struct server *server = connection->server;
     const struct server_gate *gate = server->settings.gate;
     const struct route *route = route_match(plain->target, strcspn(plain->target, "?"));
     const struct server_handler *handler = server->settings.handlers[route->id];
     enum route_method method = route_method_of(plain->method);
-    bool taken = handler != NULL && handler->on_room != NULL && (route->methods & method) != 0 &&
-                 framing_is_usual(&plain->head, method) && plain->head.keep_alive &&
-                 !plain->head.expects_continue &&
+    bool taken = !connection->reserved && handler != NULL && handler->on_room != NULL &&
+                 (route->methods & method) != 0 && framing_is_usual(&plain->head, method) &&
+                 plain->head.keep_alive && !plain->head.expects_continue &&
                  (gate == NULL ||
                   gate->passes(gate->owner, route->id, plain_head_field(plain, "Authorization")));
     return taken ? handler : NULL;
@@ -389,7 +390,7 @@ static bool take_head(struct connection *connection)
     struct plain_head plain;
     const struct server_handler *handler = NULL;
     if (plain_head_parse(server->direct_head, (size_t)got, &plain) == 0) {
-        handler = handler_of(server, &plain);
+        handler = handler_of(connection, &plain);
     }
     if (handler == NULL) {
         hand_over(connection);

@@ -139,8 +139,10 @@ static void test_a_flood_does_not_shut_out_own_pages(void **state)
         peer_connect(&flood[i], stage.port);
         if (i % 50 == 49) {
             struct peer client;
-            settle(&stage);
-            assert_in_range(server_connections(stage.server), 5, 5 + RESERVED_MOST);
+            if (i % 100 == 49) { /* else it comes together with the flood, as its last */
+                settle(&stage);
+                assert_in_range(server_connections(stage.server), 5, 5 + RESERVED_MOST);
+            }
             peer_connect(&client, stage.port);
             expect_own_page(&stage, &client);
             peer_close(&client);
