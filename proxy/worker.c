@@ -356,6 +356,9 @@ static void *run(void *arg)
     }
     server_stop_accepting(worker->server);
     wind_down(worker);
+    /* Not with the last of the workers: who is still connected to this one hears of its end now. */
+    server_free(worker->server);
+    worker->server = NULL;
     atomic_store(&worker->ended, true);
     loop_wake(worker->settings.main_loop);
     return NULL;

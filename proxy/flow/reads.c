@@ -122,6 +122,18 @@ static void release_slot(struct reads *reads, struct read *read)
     }
 }
 
+/* The gateway is done with it. What its client has not taken yet is held from now on without a
+ * limit of slots, so it is charged like all that is held; with no budget for it, it keeps its slot.
+ */
+static void let_go_of_slot(struct reads *reads, struct read *read)
+{
+    size_t bytes = read->window.capacity;
+    if (read->holds_slot && budget_take(reads->context->budget, bytes)) {
+        read->charged_bytes += bytes;
+        release_slot(reads, read);
+    }
+}
+
 /* What the gateway still has to say is of no use to anyone. */
 static void drop_call(struct reads *reads, struct read *read)
 {
@@ -376,6 +388,7 @@ static void begin_reply(struct reads *reads, struct read *read)
     if (read->state == READ_ANSWERED) {
         list_remove(read); /* the server has all of it, and its own limit of time */
         metrics_add(reads->context->metrics, METRIC_READ_BYTES, read->window.size);
+        buf_deinit(&read->window); /* the reply has a copy */
     }
 }
 
@@ -383,7 +396,7 @@ static void hand_on(struct reads *reads, struct read *read)
 {
     push_deadline(reads, read);
     if (read->ended) {
-        release_slot(reads, read);
+        let_go_of_slot(reads, read);
     }
     if (read->unfit) {
         give_up(reads, read);

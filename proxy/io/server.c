@@ -332,6 +332,7 @@ void server_free(struct server *server)
     if (server == NULL) {
         return;
     }
+    server->ending = true;
     direct_close_all(server);
     if (server->daemon != NULL) {
         resume_all(server);

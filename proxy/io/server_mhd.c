@@ -444,8 +444,8 @@ enum MHD_Result exchange_on_access(void *cls, struct MHD_Connection *mhd, const 
     (void)mhd;
     struct exchange *exchange = *con_cls;
     server->progress++;
-    if (exchange == NULL) {
-        return MHD_NO;
+    if (exchange == NULL || (server->ending && exchange->reply_status == 0)) {
+        return MHD_NO; /* one more that waits would outlive the server */
     }
     switch (exchange->state) {
     case EXCHANGE_NEW:

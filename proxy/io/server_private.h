@@ -148,6 +148,7 @@ struct server {
     bool ready;                  /* a daemon has something to do */
     bool accept_ready;
     bool closing; /* each reply closes its connection */
+    bool ending;  /* no request comes in any more: server_free() is under way */
     uint64_t accept_paused_until_us;
     uint64_t left_look_us;       /* when to look for those who left while they sent */
     uint64_t daemon_deadline_us; /* as of their last run */

@@ -76,6 +76,17 @@ static bool is_read(CURL *easy)
     return call != NULL && call->kind == CALL_READ;
 }
 
+/* Only of connections is the end told by upstream_sockets_on_close(), not of the descriptors that a
+ * resolver uses. */
+static bool is_connection(const struct upstream_sockets *sockets, int fd)
+{
+    const struct upstream_connection *connection = sockets->open;
+    while (connection != NULL && connection->fd != fd) {
+        connection = connection->next;
+    }
+    return connection != NULL;
+}
+
 /* An error here would end the whole multi handle, so a wish that finds no memory is left to the
  * transfer's own timeout. */
 static int on_socket_wish(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
@@ -95,6 +106,12 @@ static int on_socket_wish(CURL *easy, curl_socket_t fd, int what, void *arg, voi
     if (what == CURL_POLL_REMOVE) {
         socket->wanted = 0;
         (void)curl_multi_assign(sockets->multi, fd, NULL);
+        if (!is_connection(sockets, fd)) {
+            /* Of a resolver, who closes it next: by upstream_sockets_flush() its number may be that
+             * of somebody else's, whose watch it would be. */
+            loop_clear(sockets->loop, fd);
+            socket->registered = 0;
+        }
     }
     return 0;
 }
@@ -237,17 +254,6 @@ bool upstream_sockets_wanted(const struct upstream_sockets *sockets, curl_socket
         socket = socket->next;
     }
     return socket != NULL && socket->wanted != 0;
-}
-
-/* Only of connections is the end told by upstream_sockets_on_close(), not of the descriptors that a
- * resolver uses. */
-static bool is_connection(const struct upstream_sockets *sockets, int fd)
-{
-    const struct upstream_connection *connection = sockets->open;
-    while (connection != NULL && connection->fd != fd) {
-        connection = connection->next;
-    }
-    return connection != NULL;
 }
 
 /* An idle connection stays watched for input: mostly there is none, and the next call finds its

@@ -129,6 +129,34 @@ static void test_slots_are_given_in_order(void **state)
     stage_close(stage);
 }
 
+/* Clients that do not read hold no more than the budget allows; beyond it they hold their slots. */
+static void test_an_answer_that_is_not_taken_is_charged_or_holds_its_slot(void **state)
+{
+    (void)state;
+    struct stage opened;
+    struct stage *stage = &opened;
+    struct exchange clients[2];
+    stage_open(stage);
+    client_ask(stage, &clients[0]);
+    client_ask(stage, &clients[1]);
+    answer(&stage->upstream.calls[0], "four");
+    reads_tick(stage->reads);
+    assert_int_equal(clients[0].status, 200);
+    assert_int_equal(in_flight(stage), 1);
+    size_t used = budget_used(&stage->budget);
+    assert_true(used >= 4);
+    assert_true(budget_take(&stage->budget, BUDGET_BYTES - used));
+    answer(&stage->upstream.calls[1], "four");
+    reads_tick(stage->reads);
+    assert_int_equal(clients[1].status, 200);
+    assert_int_equal(in_flight(stage), 1);
+    budget_give(&stage->budget, BUDGET_BYTES - used);
+    client_end(stage, &clients[0], true);
+    client_end(stage, &clients[1], true);
+    assert_int_equal(in_flight(stage), 0);
+    stage_close(stage);
+}
+
 static void test_queue_is_bounded(void **state)
 {
     (void)state;
@@ -409,6 +437,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answer),
         cmocka_unit_test(test_slots_are_given_in_order),
+        cmocka_unit_test(test_an_answer_that_is_not_taken_is_charged_or_holds_its_slot),
         cmocka_unit_test(test_queue_is_bounded),
         cmocka_unit_test(test_failures_before_a_head),
         cmocka_unit_test(test_redirect),

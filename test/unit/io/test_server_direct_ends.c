@@ -495,7 +495,7 @@ static void test_a_server_may_end_with_connections_in_each_state(void **state)
     send_text(&stage, &peers[4], HALF_A_POST); /* replied, its body to be dropped */
     await_events(&stage, count, "hr");
     reply_ok(stage.seen[count++].exchange);
-    send_text(&stage, &peers[5], GET_METRICS); /* on the slow path */
+    send_text(&stage, &peers[5], "GET /metrics HTTP/1.0\r\n" HOST "\r\n"); /* on the slow path */
     await_events(&stage, count++, "hc");
     stage.rooms = 0;
     send_text(&stage, &peers[6], POST_FIVE); /* parked */
@@ -530,6 +530,25 @@ static void test_a_server_may_end_while_one_leaves(void **state)
     peer_close(&client);
 }
 
+/* It comes too late: nobody is left who would answer it. */
+static void test_a_server_may_end_with_a_request_unread_on_the_slow_path(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct peer client;
+    stage_open(&stage, REPLY_LATER);
+    peer_connect(&client, stage.port);
+    send_text(&stage, &client, GET_METRICS);
+    await_events(&stage, 0, "hc");
+    reply_ok(stage.seen[0].exchange);
+    expect_status(&stage, &client, 200);
+    await_events(&stage, 0, "hce");
+    assert_int_equal(peer_send_some(&client, GET_METRICS, sizeof(GET_METRICS) - 1),
+                     sizeof(GET_METRICS) - 1);
+    stage_close(&stage);
+    peer_close(&client);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -550,6 +569,7 @@ int main(void)
         cmocka_unit_test(test_stopping_leaves_a_reply_that_is_on_its_way),
         cmocka_unit_test(test_a_server_may_end_with_connections_in_each_state),
         cmocka_unit_test(test_a_server_may_end_while_one_leaves),
+        cmocka_unit_test(test_a_server_may_end_with_a_request_unread_on_the_slow_path),
     };
     return cmocka_run_group_tests_name("io/server direct ends", tests, NULL, NULL);
 }

@@ -1,6 +1,8 @@
 /* Writes by plain HTTP and their connections: what test_upstream.c does not ask of both ways. */
 #include "upstream_stage.h"
 
+#include <sys/epoll.h>
+
 #include <dirent.h>
 
 #define COUNTED(metric) atomic_load(&stage.metrics.counters[METRIC_##metric])
@@ -491,6 +493,72 @@ static void test_cancel_at_any_time(void **state)
     assert_int_equal(count_descriptors(), before);
 }
 
+static bool watch_told;
+
+static void on_told(struct loop_watch *watch, uint32_t events)
+{
+    (void)watch;
+    (void)events;
+    watch_told = true;
+}
+
+/* libcurl closes the descriptor of its resolver while the upstream runs. Whoever gets its number
+ * before the upstream flushes keeps being watched. */
+static void test_a_number_given_out_again_stays_watched(void **state)
+{
+    (void)state;
+    static const struct log quiet = {.fd = -1};
+    static const char *const headers[] = {NULL};
+    struct stage stage;
+    struct post post;
+    stage_open(&stage);
+    struct upstream *own = stage.upstream;
+    /* A label of 64 bytes: no resolver asks anybody about it. */
+    stage.upstream = upstream_new(
+        &(struct upstream_settings){
+            .log = &quiet,
+            .metrics = &stage.metrics,
+            .write_url =
+                "http://aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/w",
+            .write_headers = headers,
+            .read_url = "http://127.0.0.1:1",
+            .connect_timeout_us = PATIENCE_US,
+            .write_timeout_us = PATIENCE_US,
+            .connection_age_us = PATIENCE_US,
+            .connections_idle_max = 1},
+        stage.loop);
+    assert_non_null(stage.upstream);
+    post_usual(&stage, &post);
+    for (unsigned turns = 0; post.dones == 0; turns++) {
+        assert_true(turns < 1000);
+        upstream_flush(stage.upstream);
+        loop_wait(stage.loop, clock_now_us() + TURN_US);
+        upstream_run(stage.upstream);
+    }
+    assert_int_equal(post.outcome.kind, OUTCOME_UNREACHABLE);
+    int pairs[4][2];
+    struct loop_watch watches[4];
+    for (size_t i = 0; i < COUNT(pairs); i++) {
+        watches[i].on_ready = on_told;
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pairs[i]), 0);
+        assert_int_equal(loop_set(stage.loop, pairs[i][0], EPOLLIN | EPOLLET, &watches[i]), 0);
+    }
+    upstream_flush(stage.upstream);
+    for (size_t i = 0; i < COUNT(pairs); i++) {
+        watch_told = false;
+        assert_int_equal(write(pairs[i][1], "x", 1), 1);
+        loop_wait(stage.loop, clock_now_us() + TURN_US);
+        assert_true(watch_told);
+    }
+    for (size_t i = 0; i < COUNT(pairs); i++) {
+        close(pairs[i][0]);
+        close(pairs[i][1]);
+    }
+    upstream_free(stage.upstream);
+    stage.upstream = own;
+    stage_close(&stage);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -512,6 +580,7 @@ int main(void)
         cmocka_unit_test(test_reads_at_the_gateway_cost_no_write_its_connection),
         cmocka_unit_test(test_deadlines_come_in_order),
         cmocka_unit_test(test_cancel_at_any_time),
+        cmocka_unit_test(test_a_number_given_out_again_stays_watched),
     };
     return cmocka_run_group_tests_name("io/upstream_plain", tests, set_up_library,
                                        tear_down_library);
