@@ -27,7 +27,7 @@ struct intake {
     struct batcher *batcher;
     struct server_handler handler;
     struct buf scratch;
-    uint64_t held_bytes; /* of bodies, from their receipt to their verdict */
+    uint64_t held_bytes; /* of whole bodies, until their verdict: a slow sender holds up nobody */
     uint64_t held_bytes_max;
 };
 
@@ -103,7 +103,7 @@ static void on_headers(void *owner, struct exchange *exchange)
 {
     struct intake *intake = owner;
     const struct config *config = intake->context->config;
-    struct request *request = request_new(intake->context, exchange, &intake->held_bytes);
+    struct request *request = request_new(intake->context, exchange);
     if (request == NULL) {
         static const struct server_header again[] = {{"Retry-After", "1"}, {NULL, NULL}};
         exchange_reply_text(exchange, 503, again, "out of memory");
@@ -151,9 +151,7 @@ static void on_body(void *owner, struct exchange *exchange, const uint8_t *data,
     if ((declared != SERVER_BODY_UNKNOWN && buf_reserve(&request->body, (size_t)declared) != 0) ||
         buf_append(&request->body, data, bytes) != 0) {
         defer(intake, request, "out of memory");
-        return;
     }
-    intake->held_bytes += bytes;
 }
 
 /* What the gateway may be sent at once is all that is of use here. More is better left with the
@@ -185,10 +183,9 @@ static uint8_t *on_room(void *owner, struct exchange *exchange, size_t *room, ui
 
 static void on_received(void *owner, struct exchange *exchange, size_t bytes)
 {
-    struct intake *intake = owner;
+    (void)owner;
     struct request *request = exchange_state(exchange);
     request->body.size += bytes;
-    intake->held_bytes += bytes;
 }
 
 /* Decode and scan. False when the sender has been answered. */
@@ -233,6 +230,7 @@ static void on_complete(void *owner, struct exchange *exchange)
 {
     struct intake *intake = owner;
     struct request *request = exchange_state(exchange);
+    request_hold(request, &intake->held_bytes);
     bool good = body_is_good(intake, request);
     if (intake->scratch.capacity > SCRATCH_KEPT_BYTES) {
         buf_deinit(&intake->scratch);

@@ -234,11 +234,18 @@ static void log_limit(struct server *server, const struct in6_addr *address, con
     }
 }
 
+/* Accepted in this turn, and its request waits in the kernel already. */
+static bool has_spoken(const struct connection *connection)
+{
+    char byte;
+    return connection->direct && recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 /* Make room among the reserved: the one that has been silent for longest goes. */
 static void evict_reserved(struct server *server)
 {
     struct connection *connection = server->connections[CONNECTION_HEAD].first;
-    while (connection != NULL && !connection->reserved) {
+    while (connection != NULL && (!connection->reserved || has_spoken(connection))) {
         connection = connection->next;
     }
     if (connection != NULL) {

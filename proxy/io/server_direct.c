@@ -28,9 +28,10 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define WATCHED    ((uint32_t)(EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET))
-#define ENDED      ((uint32_t)(EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-#define TURN_BYTES (1024U * 1024U)
+#define WATCHED       ((uint32_t)(EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET))
+#define ENDED         ((uint32_t)(EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+#define REQUEST_BYTES 1024U /* that a request counts for in a turn, besides its own */
+#define TURN_BYTES    (1024U * 1024U)
 
 /* -- Those that can go on --------------------------------------------------------------------- */
 
@@ -77,8 +78,7 @@ void direct_make_ready(struct connection *connection)
     }
 }
 
-/* Nobody waits for the reply any more, and its handler wants to know. */
-static bool is_forsaken(const struct connection *connection)
+bool direct_is_forsaken(const struct connection *connection)
 {
     return connection->ended && connection->exchange->handler->watch_client;
 }
@@ -91,7 +91,11 @@ static void on_ready(struct loop_watch *watch, uint32_t events)
     connection->ended = connection->ended || (events & ENDED) != 0;
     bool waits = connection->state == CONNECTION_WAITING; /* then its reply makes it ready */
     bool parked = connection->queue == &connection->server->direct_parked;
-    if (!parked && (!waits || is_forsaken(connection))) {
+    bool lost = (events & (uint32_t)(EPOLLHUP | EPOLLERR)) != 0; /* it takes no reply either */
+    if (parked && lost) {
+        connection->exchange->gone = true;
+    }
+    if (parked ? lost : !waits || direct_is_forsaken(connection)) {
         direct_make_ready(connection);
     }
 }
@@ -236,7 +240,7 @@ static bool end_body(struct connection *connection)
     free(exchange->head);
     exchange->head = NULL;
     exchange_enter(exchange, EXCHANGE_WAITING);
-    return exchange->reply_status != 0 || is_forsaken(connection);
+    return exchange->reply_status != 0 || direct_is_forsaken(connection);
 }
 
 static bool take_body(struct connection *connection)
@@ -358,6 +362,7 @@ static bool begin(struct connection *connection, const struct plain_head *plain,
         direct_close(connection);
         return false;
     }
+    server->direct_taken += REQUEST_BYTES;
     connection->exchange = exchange;
     connection->head_left = plain->bytes;
     connection->body_left = plain->head.content_length;
@@ -423,7 +428,7 @@ static bool end_wait(struct connection *connection)
         direct_start_replying(connection);
         return true;
     }
-    exchange->gone = is_forsaken(connection);
+    exchange->gone = direct_is_forsaken(connection);
     return exchange->gone;
 }
 

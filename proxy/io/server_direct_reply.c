@@ -281,7 +281,7 @@ static bool take_block(struct connection *connection)
         handler->on_wanted(handler->owner, exchange, out->data + CHUNK_HEAD_BYTES, room);
     if (bytes == 0) {
         connection_enter(connection, CONNECTION_WAITING);
-        return false;
+        return direct_is_forsaken(connection); /* its end may have been told before */
     }
     if (bytes < 0) {
         return end_stream(exchange, bytes);

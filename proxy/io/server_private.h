@@ -233,6 +233,9 @@ void direct_close_all(struct server *server);
 /* It is to be looked at in this phase or the next. */
 void direct_make_ready(struct connection *connection);
 
+/* Nobody waits for the reply any more, and its handler wants to know. */
+bool direct_is_forsaken(const struct connection *connection);
+
 const char *direct_header(const struct exchange *exchange, const char *name);
 void direct_visit_headers(const struct exchange *exchange,
                           void (*visit)(void *arg, const char *name, size_t name_bytes,

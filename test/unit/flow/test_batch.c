@@ -17,7 +17,6 @@ struct stage {
     struct config config;
     struct budget budget;
     struct flow_context context;
-    uint64_t held_bytes;
 };
 
 static void stage_open(struct stage *stage)
@@ -30,7 +29,7 @@ static void stage_open(struct stage *stage)
 static struct request *make_request(struct stage *stage, uint32_t id, uint32_t bytes)
 {
     struct exchange exchange = {.started_us = fake_now_us};
-    struct request *request = request_new(&stage->context, &exchange, &stage->held_bytes);
+    struct request *request = request_new(&stage->context, &exchange);
     struct bytes content = {0};
     struct bytes block = {0};
     struct wire_error error;

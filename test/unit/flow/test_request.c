@@ -21,7 +21,6 @@ struct stage {
     struct metrics metrics;
     struct flow_context context;
     struct exchange exchange;
-    uint64_t held_bytes;
     struct request *request;
 };
 
@@ -33,7 +32,7 @@ static void stage_open(struct stage *stage)
     budget_init(&stage->budget, BUDGET_BYTES);
     stage->context = (struct flow_context){
         .config = &stage->config, .budget = &stage->budget, .metrics = &stage->metrics};
-    stage->request = request_new(&stage->context, &stage->exchange, &stage->held_bytes);
+    stage->request = request_new(&stage->context, &stage->exchange);
     assert_non_null(stage->request);
     stage->request->counts = (struct write_request_counts){
         .series = 2, .samples = SAMPLES, .histograms = 3, .exemplars = 4, .metadata = 5};
