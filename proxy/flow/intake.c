@@ -27,7 +27,8 @@ struct intake {
     struct batcher *batcher;
     struct server_handler handler;
     struct buf scratch;
-    uint64_t held_bytes; /* of whole bodies, until their verdict: a slow sender holds up nobody */
+    uint64_t unfinished_bytes; /* of bodies that still come in */
+    uint64_t held_bytes;       /* of whole ones, until their verdict */
     uint64_t held_bytes_max;
 };
 
@@ -103,7 +104,7 @@ static void on_headers(void *owner, struct exchange *exchange)
 {
     struct intake *intake = owner;
     const struct config *config = intake->context->config;
-    struct request *request = request_new(intake->context, exchange);
+    struct request *request = request_new(intake->context, exchange, &intake->unfinished_bytes);
     if (request == NULL) {
         static const struct server_header again[] = {{"Retry-After", "1"}, {NULL, NULL}};
         exchange_reply_text(exchange, 503, again, "out of memory");
@@ -151,7 +152,19 @@ static void on_body(void *owner, struct exchange *exchange, const uint8_t *data,
     if ((declared != SERVER_BODY_UNKNOWN && buf_reserve(&request->body, (size_t)declared) != 0) ||
         buf_append(&request->body, data, bytes) != 0) {
         defer(intake, request, "out of memory");
+        return;
     }
+    intake->unfinished_bytes += bytes;
+}
+
+/* Slow senders may take half of what is held, and so hold up nobody. */
+static bool is_full(const struct intake *intake)
+{
+    uint64_t unfinished_max = intake->held_bytes_max / 2;
+    uint64_t unfinished_bytes = intake->unfinished_bytes;
+    return intake->held_bytes +
+               (unfinished_bytes < unfinished_max ? unfinished_bytes : unfinished_max) >=
+           intake->held_bytes_max;
 }
 
 /* What the gateway may be sent at once is all that is of use here. More is better left with the
@@ -162,7 +175,7 @@ static uint8_t *on_room(void *owner, struct exchange *exchange, size_t *room, ui
     struct request *request = exchange_state(exchange);
     struct buf *body = &request->body;
     if (body->capacity == 0) {
-        if (intake->held_bytes >= intake->held_bytes_max) {
+        if (is_full(intake)) {
             *again_us = request->deadline_us;
             if (clock_now_us() >= request->deadline_us) {
                 metrics_add(intake->context->metrics, METRIC_REJECTED_DEADLINE, 1);
@@ -183,9 +196,10 @@ static uint8_t *on_room(void *owner, struct exchange *exchange, size_t *room, ui
 
 static void on_received(void *owner, struct exchange *exchange, size_t bytes)
 {
-    (void)owner;
+    struct intake *intake = owner;
     struct request *request = exchange_state(exchange);
     request->body.size += bytes;
+    intake->unfinished_bytes += bytes;
 }
 
 /* Decode and scan. False when the sender has been answered. */
@@ -230,7 +244,7 @@ static void on_complete(void *owner, struct exchange *exchange)
 {
     struct intake *intake = owner;
     struct request *request = exchange_state(exchange);
-    request_hold(request, &intake->held_bytes);
+    request_count_in(request, &intake->held_bytes);
     bool good = body_is_good(intake, request);
     if (intake->scratch.capacity > SCRATCH_KEPT_BYTES) {
         buf_deinit(&intake->scratch);

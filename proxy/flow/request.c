@@ -15,7 +15,8 @@
 /* Below the 30 s after which Prometheus gives up: the sender hears our verdict, not its own. */
 #define WRITE_DEADLINE_US (25U * 1000U * 1000U)
 
-struct request *request_new(const struct flow_context *context, struct exchange *exchange)
+struct request *request_new(const struct flow_context *context, struct exchange *exchange,
+                            uint64_t *bytes)
 {
     struct request *request = calloc(1, sizeof(*request));
     if (request == NULL) {
@@ -23,6 +24,7 @@ struct request *request_new(const struct flow_context *context, struct exchange 
     }
     request->context = context;
     request->exchange = exchange;
+    request->counted_in = bytes;
     request->started_us = exchange_started_us(exchange);
     request->deadline_us = request->started_us + WRITE_DEADLINE_US;
     buf_init(&request->body, context->config->limits_body_bytes);
@@ -30,19 +32,17 @@ struct request *request_new(const struct flow_context *context, struct exchange 
     return request;
 }
 
-void request_hold(struct request *request, uint64_t *held_bytes)
+void request_count_in(struct request *request, uint64_t *bytes)
 {
-    assert(request->held_bytes == NULL);
-    request->held_bytes = held_bytes;
-    *held_bytes += request->body.size;
+    *request->counted_in -= request->body.size;
+    *bytes += request->body.size;
+    request->counted_in = bytes;
 }
 
 void request_free(struct request *request)
 {
     assert(request->exchange == NULL);
-    if (request->held_bytes != NULL) {
-        *request->held_bytes -= request->body.size;
-    }
+    *request->counted_in -= request->body.size;
     buf_deinit(&request->body);
     budget_give(request->context->budget, request->charged_bytes);
     free(request);

@@ -23,19 +23,20 @@ struct request {
     struct batch *batch;         /* NULL until joined */
     struct buf body;             /* compressed, as it came */
     size_t charged_bytes;        /* of the memory budget */
-    uint64_t *held_bytes;        /* of all whole bodies of its intake; NULL: not one of them yet */
+    uint64_t *counted_in;        /* with its body.size, until it is freed */
     struct snappy_block block;   /* of body, once whole */
     struct write_request_counts counts;
     uint64_t started_us;
     uint64_t deadline_us; /* the sender is answered by then */
 };
 
-/* Make a request for an exchange, whose state it becomes. Errors: NULL without memory. */
-__attribute__((warn_unused_result)) struct request *request_new(const struct flow_context *context,
-                                                                struct exchange *exchange);
+/* Make a request for an exchange, whose state it becomes. Its body counts in bytes, which outlives
+ * it, as whoever adds to the body adds there. Errors: NULL without memory. */
+__attribute__((warn_unused_result)) struct request *
+request_new(const struct flow_context *context, struct exchange *exchange, uint64_t *bytes);
 
-/* Its body is whole: count it in held_bytes, which outlives the request, until it is freed. */
-void request_hold(struct request *request, uint64_t *held_bytes);
+/* From now on its body counts in other bytes. */
+void request_count_in(struct request *request, uint64_t *bytes);
 
 /* Free it and give its bytes back to the budget. It must have no exchange any more. */
 void request_free(struct request *request);

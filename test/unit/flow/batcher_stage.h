@@ -29,6 +29,7 @@ struct stage {
     struct budget budget;
     struct metrics metrics;
     struct flow_context context;
+    uint64_t body_bytes; /* of all requests */
     _Atomic uint64_t gateway_seen_us;
     struct gateway_state gateway;
     struct upstream upstream;
@@ -86,7 +87,7 @@ static inline void sender_make(struct stage *stage, struct sender *sender, uint3
     struct bytes block = {0};
     struct wire_error error;
     *sender = (struct sender){.exchange = {.started_us = fake_now_us}};
-    struct request *request = request_new(&stage->context, &sender->exchange);
+    struct request *request = request_new(&stage->context, &sender->exchange, &stage->body_bytes);
     assert_non_null(request);
     put_stamped(&content, id, content_bytes);
     put_snappy(&block, &content);

@@ -17,6 +17,7 @@ struct stage {
     struct config config;
     struct budget budget;
     struct flow_context context;
+    uint64_t body_bytes;
 };
 
 static void stage_open(struct stage *stage)
@@ -29,7 +30,7 @@ static void stage_open(struct stage *stage)
 static struct request *make_request(struct stage *stage, uint32_t id, uint32_t bytes)
 {
     struct exchange exchange = {.started_us = fake_now_us};
-    struct request *request = request_new(&stage->context, &exchange);
+    struct request *request = request_new(&stage->context, &exchange, &stage->body_bytes);
     struct bytes content = {0};
     struct bytes block = {0};
     struct wire_error error;

@@ -20,6 +20,7 @@ struct stage {
     struct budget budget;
     struct metrics metrics;
     struct flow_context context;
+    uint64_t body_bytes;
     struct exchange exchange;
     struct request *request;
 };
@@ -32,7 +33,7 @@ static void stage_open(struct stage *stage)
     budget_init(&stage->budget, BUDGET_BYTES);
     stage->context = (struct flow_context){
         .config = &stage->config, .budget = &stage->budget, .metrics = &stage->metrics};
-    stage->request = request_new(&stage->context, &stage->exchange);
+    stage->request = request_new(&stage->context, &stage->exchange, &stage->body_bytes);
     assert_non_null(stage->request);
     stage->request->counts = (struct write_request_counts){
         .series = 2, .samples = SAMPLES, .histograms = 3, .exemplars = 4, .metadata = 5};
