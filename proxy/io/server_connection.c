@@ -138,7 +138,10 @@ static void end_overdue(struct server *server, uint64_t now_us)
                 look_at_idle(list->first, now_us);
                 continue;
             }
-            metrics_add(server->settings.metrics, METRIC_CONNECTIONS_OVERDUE, 1);
+            /* Who has heard all that we had to say, and does not leave, is not late with anything.
+             */
+            metrics_add(server->settings.metrics, METRIC_CONNECTIONS_OVERDUE,
+                        state != CONNECTION_LEAVING);
             cut(list->first);
         }
     }

@@ -12,8 +12,8 @@ struct cursor {
     char *end;
 };
 
-/* Take the next line, terminated in place. NULL when it is not whole or ends in anything but CRLF;
- * a CR or LF within it fails as a control character later. */
+/* Take the next line, terminated in place. NULL when it is not whole or its first CR is not that of
+ * CRLF; a lone LF within it fails as a control character later. */
 static char *take_line(struct cursor *cursor, size_t *bytes)
 {
     char *line = cursor->at;
