@@ -177,7 +177,6 @@ static bool is_sent(const struct plain_call *call)
 
 static struct iovec part_of(const struct plain_call *call, size_t number)
 {
-    const struct upstream_piece *piece = number < 2 ? NULL : &call->pieces[number - 2];
     if (number == 0) {
         return (struct iovec){.iov_base = call->head->text.data, .iov_len = call->head->text.size};
     }
@@ -185,6 +184,7 @@ static struct iovec part_of(const struct plain_call *call, size_t number)
         return (struct iovec){.iov_base = (void *)(uintptr_t)call->length,
                               .iov_len = strlen(call->length)};
     }
+    const struct upstream_piece *piece = &call->pieces[number - 2];
     return (struct iovec){.iov_base = (void *)(uintptr_t)piece->data, .iov_len = piece->bytes};
 }
 
