@@ -244,12 +244,17 @@ static bool has_spoken(const struct connection *connection)
     return connection->direct && recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
 }
 
-/* Make room among the reserved: the one that has been silent for longest goes. */
+/* Make room among the reserved: the one that has been silent for longest goes, else the first. */
 static void evict_reserved(struct server *server)
 {
+    struct connection *first = NULL;
     struct connection *connection = server->connections[CONNECTION_HEAD].first;
     while (connection != NULL && (!connection->reserved || has_spoken(connection))) {
+        first = first == NULL && connection->reserved ? connection : first;
         connection = connection->next;
+    }
+    if (connection == NULL) {
+        connection = first;
     }
     if (connection != NULL) {
         cut(connection);
