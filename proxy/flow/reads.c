@@ -19,7 +19,7 @@
 #define FORM_BYTES_MAX       (10U * 1024U * 1024U) /* as Prometheus' own */
 #define QUEUE_MAX            512 /* many pages of a console at once, however few the slots are */
 #define CHUNKED_CHARGE_BYTES (16U * 1024U)
-#define TURN_BYTES           (1024U * 1024U) /* to clients; writes get their turn in between */
+#define TURN_BYTES           (256U * 1024U) /* to clients; writes get their turn in between */
 #define STOPPING             "the proxy is stopping"
 
 /* Reads in the order of their deadlines: each sign of life moves one to the end, since all wait

@@ -15,7 +15,7 @@
 
 /* [bytes] of answers to reads after which the rest waits for the next turn: some 0.3 ms of work.
  * One read more may bring its whole window. */
-#define TURN_BULK_BYTES (1024U * 1024U)
+#define TURN_BULK_BYTES (256U * 1024U)
 
 /* One descriptor. Owner: upstream_sockets, from curl's first wish until its last is in force. */
 struct upstream_socket {

@@ -7,7 +7,7 @@
 
 #define COUNTED(metric) atomic_load(&stage->metrics.counters[METRIC_##metric])
 #define QUEUE_MAX       512 /* as in reads.c */
-#define TURN_BYTES      (1024U * 1024U)
+#define TURN_BYTES      (256U * 1024U)
 
 struct stage {
     struct config config;
