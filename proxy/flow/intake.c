@@ -89,8 +89,8 @@ static bool headers_are_good(struct request *request)
     return true;
 }
 
-/* Charge bytes to the budget and have room for them. */
-static bool take_room(struct intake *intake, struct request *request, size_t bytes)
+/* False when the budget does not hold so many bytes more; the sender has then been answered. */
+static bool charge(struct intake *intake, struct request *request, size_t bytes)
 {
     if (!budget_take(request->context->budget, bytes)) {
         defer(intake, request, "the proxy holds as many bytes as it may");
@@ -123,7 +123,7 @@ static void on_headers(void *owner, struct exchange *exchange)
                (unsigned long long)config->limits_body_bytes);
         return;
     }
-    (void)take_room(intake, request, (size_t)bytes);
+    (void)charge(intake, request, (size_t)bytes);
 }
 
 /* -- Body ------------------------------------------------------------------------------------- */
@@ -143,7 +143,7 @@ static void on_body(void *owner, struct exchange *exchange, const uint8_t *data,
         /* Chunked: it doubles as the buffer does, and so does its charge. */
         size_t room = request->charged_bytes > 0 ? request->charged_bytes : CHUNKED_CHARGE_BYTES;
         size_t more = size - request->charged_bytes;
-        if (!take_room(intake, request, more > room ? more : room)) {
+        if (!charge(intake, request, more > room ? more : room)) {
             return;
         }
     }

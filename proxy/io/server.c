@@ -210,14 +210,14 @@ static struct MHD_Daemon *start_mhd(struct server *server, const struct server_t
         options[count] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
     }
     return MHD_start_daemon(
-        flags, 0, NULL, NULL, exchange_on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_daemon_log,
-        server, MHD_OPTION_URI_LOG_CALLBACK, exchange_on_target, server,
-        MHD_OPTION_NOTIFY_COMPLETED, exchange_on_completed, server, MHD_OPTION_NOTIFY_CONNECTION,
-        connection_on_change, server, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_CONNECTION_LIMIT, UINT_MAX,
-        MHD_OPTION_CONNECTION_TIMEOUT, 0U, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)CONNECTION_POOL_BYTES, MHD_OPTION_CONNECTION_MEMORY_INCREMENT,
-        (size_t)CONNECTION_INCREMENT, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+        flags, 0, NULL, NULL, mhd_on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_daemon_log,
+        server, MHD_OPTION_URI_LOG_CALLBACK, mhd_on_target, server, MHD_OPTION_NOTIFY_COMPLETED,
+        mhd_on_completed, server, MHD_OPTION_NOTIFY_CONNECTION, connection_on_change, server,
+        MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        MHD_OPTION_CONNECTION_LIMIT, UINT_MAX, MHD_OPTION_CONNECTION_TIMEOUT, 0U,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_POOL_BYTES,
+        MHD_OPTION_CONNECTION_MEMORY_INCREMENT, (size_t)CONNECTION_INCREMENT, MHD_OPTION_ARRAY,
+        options, MHD_OPTION_END);
 }
 
 /* A new daemon in front of the others. */
@@ -264,7 +264,7 @@ int server_set_tls(struct server *server, const struct server_tls *tls)
 /* Without memory for it there is none, and each such reply is made anew. */
 void server_set_headers(struct server *server, const struct server_header *headers)
 {
-    struct MHD_Response *no_content = exchange_no_content(headers);
+    struct MHD_Response *no_content = mhd_no_content(headers);
     for (struct exchange *exchange = server->exchanges; exchange != NULL;
          exchange = exchange->next) {
         if (exchange->reply != NULL && exchange->reply == server->no_content) {
@@ -281,7 +281,7 @@ void server_set_headers(struct server *server, const struct server_header *heade
 
 static int start(struct server *server, const struct server_tls *tls)
 {
-    server->no_content = exchange_no_content(NULL);
+    server->no_content = mhd_no_content(NULL);
     if (server->no_content == NULL) {
         return -ENOMEM;
     }

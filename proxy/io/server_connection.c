@@ -237,67 +237,50 @@ static void log_limit(struct server *server, const struct in6_addr *address, con
     }
 }
 
-/* Accepted in this turn, and its request waits in the kernel already. */
-static bool has_spoken(const struct connection *connection)
-{
-    char byte;
-    return connection->direct && recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
-}
-
-/* Make room among the reserved: the one that has been silent for longest goes, else the first. */
+/* Make room among the reserved: the one that has been silent for longest goes. */
 static void evict_reserved(struct server *server)
 {
-    struct connection *first = NULL;
     struct connection *connection = server->connections[CONNECTION_HEAD].first;
-    while (connection != NULL && (!connection->reserved || has_spoken(connection))) {
-        first = first == NULL && connection->reserved ? connection : first;
+    while (connection != NULL && !connection->reserved) {
         connection = connection->next;
-    }
-    if (connection == NULL) {
-        connection = first;
     }
     if (connection != NULL) {
         cut(connection);
     }
 }
 
-enum admission { ADMITTED, ADMITTED_RESERVED, NOT_ADMITTED };
-
-static enum admission admit(struct server *server, const struct in6_addr *address)
+static bool is_above_limit(struct server *server, const struct in6_addr *address)
 {
     const struct server_settings *settings = &server->settings;
     bool address_full = settings->connections_per_address_max < settings->connections_max &&
                         server->connection_count >= settings->connections_per_address_max &&
                         count_from(server, address) >= settings->connections_per_address_max;
     bool full = server->connection_count - server->reserved_count >= settings->connections_max;
-    if (!full && !address_full) {
-        return ADMITTED;
+    if (full || address_full) {
+        metrics_add(settings->metrics, METRIC_REJECTED_CONNECTIONS, 1);
+        log_limit(server, address, full ? "all" : "one address");
     }
-    metrics_add(settings->metrics, METRIC_REJECTED_CONNECTIONS, 1);
-    log_limit(server, address, full ? "all" : "one address");
-    if (server->reserved_count >= RESERVED_MAX) {
-        evict_reserved(server);
-    }
-    return server->reserved_count < 2 * RESERVED_MAX ? ADMITTED_RESERVED : NOT_ADMITTED;
+    return full || address_full;
 }
 
-/* -- Accepting -------------------------------------------------------------------------------- */
-
-static void open_connection(struct server *server, int fd, const struct sockaddr_storage *peer)
+/* True when it is above the limit. */
+static bool open_connection(struct server *server, int fd, const struct sockaddr_storage *peer)
 {
     struct in6_addr address = address_of(peer);
-    enum admission admission = admit(server, &address);
-    struct connection *connection =
-        admission == NOT_ADMITTED ? NULL : calloc(1, sizeof(*connection));
+    bool reserved = is_above_limit(server, &address);
+    if (reserved && server->reserved_count >= RESERVED_MAX) {
+        evict_reserved(server);
+    }
+    struct connection *connection = calloc(1, sizeof(*connection));
     if (connection == NULL) {
         close(fd);
-        return;
+        return reserved;
     }
     connection->server = server;
     connection->daemon = server->daemon;
     connection->fd = fd;
     connection->address = address;
-    connection->reserved = admission == ADMITTED_RESERVED;
+    connection->reserved = reserved;
     append(connection, CONNECTION_HEAD);
     server->connection_count++;
     server->reserved_count += connection->reserved;
@@ -306,6 +289,7 @@ static void open_connection(struct server *server, int fd, const struct sockaddr
     if (server->daemon->tls || direct_open(connection) != 0) {
         connection_hand_over(connection);
     }
+    return reserved;
 }
 
 void connection_drop(struct connection *connection)
@@ -383,14 +367,19 @@ static void pause_accepting(struct server *server, int error)
 
 void connections_accept(struct server *server, unsigned count_max)
 {
+    unsigned reserved = 0;
     server->accept_ready = false;
-    for (unsigned i = 0; i < count_max; i++) {
+    /* No more above the limit than there is room for, so that each is heard before it may have to
+     * go for others; those behind it wait in the kernel, which tells of them again. */
+    for (unsigned i = 0;
+         i < count_max && reserved < RESERVED_MAX && server->reserved_count < 2 * RESERVED_MAX;
+         i++) {
         struct sockaddr_storage peer = {0};
         socklen_t bytes = sizeof(peer);
         int fd = accept4(server->listen_fd, (struct sockaddr *)&peer, &bytes,
                          SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            open_connection(server, fd, &peer);
+            reserved += open_connection(server, fd, &peer);
             continue;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {

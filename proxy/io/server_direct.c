@@ -317,61 +317,67 @@ static bool framing_is_usual(const struct head *head, enum route_method method)
             (method == ROUTE_METHOD_POST || head->content_length == 0));
 }
 
-/* The handler of a request that may take the fast path, or NULL. */
-static const struct server_handler *handler_of(const struct connection *connection,
-                                               const struct plain_head *plain)
+/* A request of our kind, as its head says. */
+struct plain_request {
+    const struct plain_head *head;
+    const struct route *route;
+    const struct server_handler *handler;
+    enum route_method method;
+};
+
+/* Whether a request may take the fast path. */
+static bool recognize(const struct connection *connection, const struct plain_head *head,
+                      struct plain_request *request)
 {
     const struct server *server = connection->server;
     const struct server_gate *gate = server->settings.gate;
-    const struct route *route = route_match(plain->target, strcspn(plain->target, "?"));
+    const struct route *route = route_match(head->target, strcspn(head->target, "?"));
     const struct server_handler *handler = server->settings.handlers[route->id];
-    enum route_method method = route_method_of(plain->method);
-    bool taken = !connection->reserved && handler != NULL && handler->on_room != NULL &&
-                 (route->methods & method) != 0 && framing_is_usual(&plain->head, method) &&
-                 plain->head.keep_alive && !plain->head.expects_continue &&
-                 (gate == NULL ||
-                  gate->passes(gate->owner, route->id, plain_head_field(plain, "Authorization")));
-    return taken ? handler : NULL;
+    enum route_method method = route_method_of(head->method);
+    *request =
+        (struct plain_request){.head = head, .route = route, .handler = handler, .method = method};
+    return !connection->reserved && handler != NULL && handler->on_room != NULL &&
+           (route->methods & method) != 0 && framing_is_usual(&head->head, method) &&
+           head->head.keep_alive && !head->head.expects_continue &&
+           (gate == NULL ||
+            gate->passes(gate->owner, route->id, plain_head_field(head, "Authorization")));
 }
 
-static struct exchange *new_exchange(struct connection *connection, const struct plain_head *plain,
-                                     const struct server_handler *handler)
+static struct exchange *new_exchange(struct connection *connection,
+                                     const struct plain_request *request)
 {
-    struct exchange *exchange = exchange_new(connection, plain->target);
-    if (exchange != NULL && handler->keeps_head) {
-        exchange->head = plain_head_copy(plain);
-    }
-    if (exchange == NULL || (handler->keeps_head && exchange->head == NULL)) {
-        if (exchange != NULL) {
-            exchange_free(exchange, false);
-        }
+    struct exchange *exchange = exchange_new(connection, request->head->target, request->route);
+    if (exchange == NULL) {
         return NULL;
     }
-    exchange->handler = handler;
-    exchange->method = route_method_of(plain->method);
-    exchange->body_bytes = plain->head.content_length;
+    if (request->handler->keeps_head && (exchange->head = plain_head_copy(request->head)) == NULL) {
+        exchange_free(exchange, false);
+        return NULL;
+    }
+    exchange->handler = request->handler;
+    exchange->method = request->method;
+    exchange->body_bytes = request->head->head.content_length;
     return exchange;
 }
 
-static bool begin(struct connection *connection, const struct plain_head *plain,
-                  const struct server_handler *handler)
+static bool begin(struct connection *connection, const struct plain_request *request)
 {
     struct server *server = connection->server;
-    struct exchange *exchange = new_exchange(connection, plain, handler);
+    struct exchange *exchange = new_exchange(connection, request);
     if (exchange == NULL) {
         direct_close(connection);
         return false;
     }
     server->direct_taken += REQUEST_BYTES;
     connection->exchange = exchange;
-    connection->head_left = plain->bytes;
-    connection->body_left = plain->head.content_length;
+    connection->head_left = request->head->bytes;
+    connection->body_left = exchange->body_bytes;
     exchange_enter(exchange, EXCHANGE_RECEIVING);
     connection_enter(connection, CONNECTION_BODY);
     /* Too much to be drained: the reply goes out at once, and the connection with it. */
     connection->leaves = exchange->body_bytes > server->settings.drain_bytes_max;
-    server->direct_plain = plain;
-    handler->on_headers(handler->owner, exchange);
+    server->direct_plain = request->head;
+    request->handler->on_headers(request->handler->owner, exchange);
     server->direct_plain = NULL;
     if (exchange->reply_status != 0 && connection->leaves) {
         direct_start_replying(connection);
@@ -392,16 +398,14 @@ static bool take_head(struct connection *connection)
         connection->readable = false;
         return go_on_after_failure(connection, got);
     }
-    struct plain_head plain;
-    const struct server_handler *handler = NULL;
-    if (plain_head_parse(server->direct_head, (size_t)got, &plain) == 0) {
-        handler = handler_of(connection, &plain);
-    }
-    if (handler == NULL) {
+    struct plain_head head;
+    struct plain_request request;
+    if (plain_head_parse(server->direct_head, (size_t)got, &head) != 0 ||
+        !recognize(connection, &head, &request)) {
         hand_over(connection);
         return false;
     }
-    return begin(connection, &plain, handler);
+    return begin(connection, &request);
 }
 
 /* -- The phase -------------------------------------------------------------------------------- */

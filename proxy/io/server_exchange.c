@@ -13,7 +13,8 @@
 
 /* -- Life ------------------------------------------------------------------------------------- */
 
-struct exchange *exchange_new(struct connection *connection, const char *target)
+struct exchange *exchange_new(struct connection *connection, const char *target,
+                              const struct route *route)
 {
     struct server *server = connection->server;
     struct exchange *exchange = malloc(sizeof(*exchange));
@@ -29,7 +30,7 @@ struct exchange *exchange_new(struct connection *connection, const char *target)
     *exchange = (struct exchange){
         .server = server,
         .connection = connection,
-        .route = route_match(target, strcspn(target, "?")),
+        .route = route,
         .started_us = clock_now_us(),
         .next = server->exchanges,
     };
@@ -40,9 +41,6 @@ struct exchange *exchange_new(struct connection *connection, const char *target)
     }
     server->exchanges = exchange;
     server->active++;
-    if (connection->state == CONNECTION_IDLE) {
-        connection_enter(connection, CONNECTION_HEAD);
-    }
     return exchange;
 }
 

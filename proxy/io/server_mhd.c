@@ -27,7 +27,7 @@ static bool add_missing_headers(struct MHD_Response *response, const struct serv
     return whole;
 }
 
-struct MHD_Response *exchange_no_content(const struct server_header *headers)
+struct MHD_Response *mhd_no_content(const struct server_header *headers)
 {
     struct MHD_Response *response =
         MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
@@ -247,18 +247,24 @@ static struct connection *connection_of(struct MHD_Connection *mhd)
 
 /* The first callback of a request. The handler callback sees an unescaped address, in which %2f
  * has become '/'; routes are matched on this raw one. */
-void *exchange_on_target(void *cls, const char *target, struct MHD_Connection *mhd)
+void *mhd_on_target(void *cls, const char *target, struct MHD_Connection *mhd)
 {
     (void)cls;
-    struct exchange *exchange = exchange_new(connection_of(mhd), target);
-    if (exchange != NULL) { /* else exchange_on_access() closes the connection */
-        exchange->mhd = mhd;
+    struct connection *connection = connection_of(mhd);
+    struct exchange *exchange =
+        exchange_new(connection, target, route_match(target, strcspn(target, "?")));
+    if (exchange == NULL) {
+        return NULL; /* mhd_on_access() then closes the connection */
+    }
+    exchange->mhd = mhd;
+    if (connection->state == CONNECTION_IDLE) {
+        connection_enter(connection, CONNECTION_HEAD);
     }
     return exchange;
 }
 
-void exchange_on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
-                           enum MHD_RequestTerminationCode code)
+void mhd_on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
+                      enum MHD_RequestTerminationCode code)
 {
     (void)mhd;
     struct server *server = cls;
@@ -436,9 +442,9 @@ static enum MHD_Result on_body_end(struct exchange *exchange)
     return MHD_YES;
 }
 
-enum MHD_Result exchange_on_access(void *cls, struct MHD_Connection *mhd, const char *url,
-                                   const char *method, const char *version, const char *data,
-                                   size_t *bytes, void **con_cls)
+enum MHD_Result mhd_on_access(void *cls, struct MHD_Connection *mhd, const char *url,
+                              const char *method, const char *version, const char *data,
+                              size_t *bytes, void **con_cls)
 {
     struct server *server = cls;
     (void)mhd;

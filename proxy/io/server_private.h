@@ -208,7 +208,8 @@ void tls_on_failure(struct server *server);
 /* -- server_exchange.c ------------------------------------------------------------------------ */
 
 /* Make the exchange of a request line. Errors: NULL without memory. */
-struct exchange *exchange_new(struct connection *connection, const char *target);
+struct exchange *exchange_new(struct connection *connection, const char *target,
+                              const struct route *route);
 
 /* Tell its handler of its end and free it. */
 void exchange_free(struct exchange *exchange, bool replied);
@@ -274,14 +275,14 @@ void mhd_visit_headers(const struct exchange *exchange,
                                      const char *value, size_t value_bytes),
                        void *arg);
 
-void *exchange_on_target(void *cls, const char *target, struct MHD_Connection *mhd);
-enum MHD_Result exchange_on_access(void *cls, struct MHD_Connection *mhd, const char *url,
-                                   const char *method, const char *version, const char *data,
-                                   size_t *bytes, void **con_cls);
-void exchange_on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
-                           enum MHD_RequestTerminationCode code);
+void *mhd_on_target(void *cls, const char *target, struct MHD_Connection *mhd);
+enum MHD_Result mhd_on_access(void *cls, struct MHD_Connection *mhd, const char *url,
+                              const char *method, const char *version, const char *data,
+                              size_t *bytes, void **con_cls);
+void mhd_on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
+                      enum MHD_RequestTerminationCode code);
 
 /* A reply without a body, with the headers that every one has. NULL without memory. */
-struct MHD_Response *exchange_no_content(const struct server_header *headers);
+struct MHD_Response *mhd_no_content(const struct server_header *headers);
 
 #endif
