@@ -29,7 +29,7 @@
 
 /* One write. Owner: upstream_plain; kept and used again. */
 struct plain_call {
-    struct plain_call *next, *prev; /* under way; idle: next only */
+    struct plain_call *next; /* under way or idle */
     struct upstream *upstream;
     struct pool_connection *connection; /* NULL: waits for one */
     struct write_head *head;
@@ -80,30 +80,24 @@ static struct plain_call *take_call(struct upstream *upstream)
     return call;
 }
 
+/* Calls are few, as connections are: the end of their list is walked to. */
 static void link_last(struct upstream_plain *plain, struct plain_call *call)
 {
-    call->next = NULL;
-    call->prev = plain->last;
-    if (plain->last != NULL) {
-        plain->last->next = call;
-    } else {
-        plain->first = call;
+    struct plain_call **at = &plain->first;
+    while (*at != NULL) {
+        at = &(*at)->next;
     }
-    plain->last = call;
+    call->next = NULL;
+    *at = call;
 }
 
-static void take_off(struct upstream_plain *plain, struct plain_call *call)
+static void take_off(struct upstream_plain *plain, const struct plain_call *call)
 {
-    if (call->prev != NULL) {
-        call->prev->next = call->next;
-    } else {
-        plain->first = call->next;
+    struct plain_call **at = &plain->first;
+    while (*at != call) {
+        at = &(*at)->next;
     }
-    if (call->next != NULL) {
-        call->next->prev = call->prev;
-    } else {
-        plain->last = call->prev;
-    }
+    *at = call->next;
 }
 
 int plain_write(struct upstream *upstream, const struct upstream_piece *pieces, size_t count,
@@ -448,10 +442,11 @@ uint64_t plain_deadline_us(const struct upstream *upstream)
 
 void plain_cancel(struct upstream *upstream)
 {
-    const struct plain_call *last = upstream->plain.last; /* others may begin behind it */
-    bool more = last != NULL;
-    while (more) {
-        more = upstream->plain.first != last;
+    size_t left = 0; /* those that begin meanwhile, behind them, are none of these */
+    for (const struct plain_call *call = upstream->plain.first; call != NULL; call = call->next) {
+        left++;
+    }
+    for (; left > 0; left--) {
         fail(upstream->plain.first, OUTCOME_CANCELLED, "");
     }
 }

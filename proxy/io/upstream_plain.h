@@ -13,8 +13,8 @@ struct pool_connection;
 
 /* Owner: embedded in struct upstream. */
 struct upstream_plain {
-    struct write_head *head;         /* of every request from now on; NULL: not made yet */
-    struct plain_call *first, *last; /* under way, by deadline, which is the order they came in */
+    struct write_head *head;  /* of every request from now on; NULL: not made yet */
+    struct plain_call *first; /* under way, by deadline, which is the order they came in */
     struct plain_call *idle;
     size_t waiting; /* for a connection */
     bool started;   /* some wait, and were not looked at since */
