@@ -1,8 +1,6 @@
 /* The fast path of writes, at its ends: clients that leave, deadlines, a server that stops and one
  * that is freed, with connections in each state. */
-#include "server_stage.h"
-
-#include "moving_clock.h"
+#include "passing_time.h"
 
 #include <netinet/tcp.h>
 #include <sys/syscall.h>
@@ -20,18 +18,6 @@ int setsockopt(int fd, int level, int option, const void *value, socklen_t bytes
         return -1;
     }
     return (int)syscall(SYS_setsockopt, fd, level, option, value, bytes);
-}
-
-/* Let time pass in steps as a worker would, which has a look whenever it is asked to. */
-static void pass_time(struct stage *stage, uint64_t us)
-{
-    for (uint64_t passed_us = 0; passed_us < us; passed_us += SEC_US) {
-        moving_ahead_us += SEC_US;
-        for (unsigned i = 0; i < 3; i++) {
-            loop_wait(stage->loop, 0);
-            server_run(stage->server);
-        }
-    }
 }
 
 static void expect_closes(struct stage *stage, struct peer *client, unsigned status)

@@ -1,8 +1,6 @@
 /* What a connection may take: how many there may be, in all and from one address, and how long each
  * may be about what it does. */
-#include "server_stage.h"
-
-#include "moving_clock.h"
+#include "passing_time.h"
 
 #define COUNTED(metric) atomic_load(&stage.metrics.counters[METRIC_##metric])
 #define RESERVED_MOST   64 /* connections above the limit: some, and not many */
@@ -33,18 +31,6 @@ static void open_limited(struct stage *stage, size_t connections_max, size_t per
     stage_open_with(stage, REPLY_AT_COMPLETE,
                     (struct server_settings){.connections_max = connections_max,
                                              .connections_per_address_max = per_address_max});
-}
-
-/* Let time pass in steps as a worker would, which has a look whenever it is asked to. */
-static void pass_time(struct stage *stage, uint64_t us)
-{
-    for (uint64_t passed_us = 0; passed_us < us; passed_us += SEC_US) {
-        moving_ahead_us += SEC_US;
-        for (unsigned i = 0; i < 3; i++) {
-            loop_wait(stage->loop, 0);
-            server_run(stage->server);
-        }
-    }
 }
 
 /* -- How many --------------------------------------------------------------------------------- */
