@@ -91,6 +91,9 @@ $(OUT)/%.o: %.c $(PB_C)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
+# Where a loop of the decoder falls by chance costs it up to a fifth.
+$(OUT)/proxy/wire/%.o: CFLAGS += -falign-functions=64 -falign-loops=64
+
 # Version and revision reach one file only, so a commit does not rebuild the world.
 $(OUT)/proxy/main.o: CPPFLAGS += -DAGENT_PROXY_VERSION='"$(VERSION)"' -DAGENT_PROXY_REVISION='"$(REVISION)"'
 

@@ -33,6 +33,8 @@
 #define REQUEST_BYTES 1024U /* that a request counts for in a turn, besides its own */
 #define TURN_BYTES    (1024U * 1024U)
 
+#define USUAL_HEAD_BYTES 1024 /* a body behind a head should not be copied twice */
+
 /* -- Those that can go on --------------------------------------------------------------------- */
 
 static void append(struct connection_queue *queue, struct connection *connection)
@@ -386,22 +388,30 @@ static bool begin(struct connection *connection, const struct plain_request *req
     return true;
 }
 
+static ssize_t peek(struct connection *connection, size_t bytes)
+{
+    return recv(connection->fd, connection->server->direct_head, bytes, MSG_PEEK | MSG_DONTWAIT);
+}
+
 static bool take_head(struct connection *connection)
 {
     struct server *server = connection->server;
+    struct plain_head head;
+    struct plain_request request;
     if (!connection->readable) {
         return false;
     }
-    ssize_t got = recv(connection->fd, server->direct_head, sizeof(server->direct_head),
-                       MSG_PEEK | MSG_DONTWAIT);
+    ssize_t got = peek(connection, USUAL_HEAD_BYTES);
     if (got <= 0) {
         connection->readable = false;
         return go_on_after_failure(connection, got);
     }
-    struct plain_head head;
-    struct plain_request request;
-    if (plain_head_parse(server->direct_head, (size_t)got, &head) != 0 ||
-        !recognize(connection, &head, &request)) {
+    bool plain = plain_head_parse(server->direct_head, (size_t)got, &head) == 0;
+    if (!plain && got == USUAL_HEAD_BYTES) {
+        got = peek(connection, sizeof(server->direct_head));
+        plain = got > 0 && plain_head_parse(server->direct_head, (size_t)got, &head) == 0;
+    }
+    if (!plain || !recognize(connection, &head, &request)) {
         hand_over(connection);
         return false;
     }

@@ -469,7 +469,7 @@ static int scan_series(struct scan *scan, struct span span)
 }
 
 /* Take the series at the start of all into series, if its length has one byte or two. */
-static bool take_usual_series(struct span *all, struct span *series)
+static inline bool take_usual_series(struct span *all, struct span *series)
 {
     const uint8_t *at = all->at;
     if (left(all) < 4 || at[0] != TAG_LENGTH(1) || (at[1] > 0x7f && at[2] > 0x7f)) {
