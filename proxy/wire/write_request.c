@@ -286,6 +286,14 @@ static inline size_t usual_label(const uint8_t *at, size_t left)
     return at[1] <= 0x7f ? usual_short_label(at, left) : usual_long_label(at, left);
 }
 
+/* False where there is none that is usual. */
+static inline bool skip_label(struct span *span)
+{
+    size_t bytes = usual_label(span->at, left(span));
+    span->at += bytes;
+    return bytes > 0;
+}
+
 /* Nonzero unless the usual short label stands there. Shape: 4 + name_bytes <= bytes, as at says;
  * all 2 + bytes are readable. */
 static inline uint32_t short_label_flaws(const uint8_t *at, size_t bytes, size_t name_bytes)
@@ -315,6 +323,19 @@ static inline void skip_short_labels(struct span *a, struct span *b)
         }
         a->at += 2 + a_bytes;
         b->at += 2 + b_bytes;
+    }
+}
+
+/* Skip all usual labels of two series: where the short ones end, a label of each, which may be long
+ * or the one that the other series has not. */
+static inline void skip_labels(struct span *a, struct span *b)
+{
+    bool more = true;
+    while (more) {
+        skip_short_labels(a, b);
+        bool more_of_a = skip_label(a);
+        bool more_of_b = skip_label(b);
+        more = more_of_a || more_of_b;
     }
 }
 
@@ -486,6 +507,13 @@ static inline bool take_usual_series(struct span *all, struct span *series)
     return true;
 }
 
+/* Whether one usual sample is all that is left of a series. */
+static inline bool ends_in_sample(const struct span *series)
+{
+    size_t bytes = usual_sample(series->at, left(series));
+    return bytes > 0 && bytes == left(series);
+}
+
 /* Scan two series after two, up to what is not a pair of usual ones. */
 static int scan_pairs(struct scan *scan, struct span *all)
 {
@@ -497,9 +525,14 @@ static int scan_pairs(struct scan *scan, struct span *all)
         if (!take_usual_series(&rest, &first) || !take_usual_series(&rest, &second)) {
             break;
         }
-        skip_short_labels(&first, &second);
-        ret = scan_series(scan, first);
-        ret = ret < 0 ? ret : scan_series(scan, second);
+        skip_labels(&first, &second);
+        if (ends_in_sample(&first) && ends_in_sample(&second)) {
+            scan->counts[COUNT_SERIES] += 2;
+            scan->counts[COUNT_SAMPLES] += 2;
+        } else {
+            ret = scan_series(scan, first);
+            ret = ret < 0 ? ret : scan_series(scan, second);
+        }
         *all = rest;
     }
     return ret;
