@@ -9,12 +9,13 @@ $(BENCH)/%.o: CPPFLAGS += -I.
 $(BENCH)/loadgen: $(call bench_obj,loadgen load bodies body_template kubernetes histogram $(BENCH_BASE))
 $(BENCH)/sink: $(call bench_obj,sink gateway post store $(BENCH_BASE))
 $(BENCH)/floor: $(call bench_obj,floor args bytes http poller) $(call libs_of,wire)
-$(BENCH)/loadgen $(BENCH)/sink $(BENCH)/floor:
+$(BENCH)/wire: $(call bench_obj,wire bodies body_template kubernetes args bytes samples) $(call libs_of,wire)
+$(BENCH)/loadgen $(BENCH)/sink $(BENCH)/floor $(BENCH)/wire:
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lsnappy
 
 .PHONY: bench-tools
-bench-tools: $(BENCH)/loadgen $(BENCH)/sink $(BENCH)/floor ## Build the load generator, the sink and the floor
+bench-tools: $(BENCH)/loadgen $(BENCH)/sink $(BENCH)/floor $(BENCH)/wire ## Build the load generator, the sink and the floor
 
 .PHONY: bench-smoke
 bench-smoke: all bench-tools ## Check the tools of bench/ against each other, under a minute

@@ -89,7 +89,7 @@ void connection_enter(struct connection *connection, enum connection_state state
     detach(connection);
     append(connection, state);
     if (state == CONNECTION_IDLE) {
-        connection->idle_since_us = clock_now_us();
+        connection->idle_since_us = connection->deadline_us - IDLE_LOOK_US;
         connection->idle_bytes = 0; /* taken at the first look: most are busy again before it */
     }
 }
