@@ -46,7 +46,8 @@ static void measure(const struct bytes *body, struct bytes *out, double took_us[
     int scanned = write_request_scan(out->data, block.decoded_bytes, &counts, &error);
     double scanned_us = now_us();
     size_t room = out->capacity;
-    int same = snappy_uncompress((const char *)body->data, body->size, (char *)out->data, &room);
+    snappy_status same =
+        snappy_uncompress((const char *)body->data, body->size, (char *)out->data, &room);
     double end_us = now_us();
     if (decoded != 0 || scanned != 0 || same != SNAPPY_OK) {
         bench_die("a body is no write request");

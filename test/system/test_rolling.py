@@ -19,9 +19,11 @@ from harness.waiting import until
 
 ROLLS = int(os.environ.get("ROLLS", "20"))
 AGE_S = 2
+LATE_S = 1  # a connection is looked at when a write needs it; and a busy machine
 NAME = "gateway.test"
 ADDRESSES = ["127.0.0.1", "127.0.0.2"]
 SENDERS, SERIES, PER_S = 16, 50, 500
+DELAY_MS = 20  # of each answer, so that many connections are in use
 PRIVATE_HOSTS = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"]),
                  "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"']
 
@@ -31,7 +33,7 @@ class Replica(Sink):
 
     def __init__(self, folder, address, port):
         self.journal = folder / f"journal-{address}"
-        super().__init__(f"--listen={address}:{port.number}", "--delay-ms=3",
+        super().__init__(f"--listen={address}:{port.number}", f"--delay-ms={DELAY_MS}",
                          journal=self.journal, port=port)
         self.address = (address, port.number)
 
@@ -66,7 +68,8 @@ def scene(tmp_path):
         return process
 
     with Port() as gateway_port, Port() as port:
-        proxy = keep(NamedGatewayProxy(tmp_path, gateway_port, port))
+        proxy = keep(NamedGatewayProxy(tmp_path, gateway_port, port,
+                                       f"--gateway.max-inflight={SENDERS}"))
         load = keep(Loadgen(proxy.url, tmp_path / "acks", SENDERS, 10 ** 6, SERIES, "--retry",
                             "--retry-max-wait=50", f"--rate={PER_S}", "--deadline=600"))
         try:
@@ -120,7 +123,8 @@ def test_a_gateway_that_rolls_between_two_addresses_is_followed(scene):
 
 
 def test_connections_spread_over_the_addresses_of_a_name(scene):
-    """With both up, and again after one was away: within a few ages both are used."""
+    """With both up, and again after one was away: when connections have reached their age, both
+    addresses are used."""
     _, load, start = scene
     replicas = [start(address) for address in ADDRESSES]
     goes_on(load)
@@ -129,7 +133,7 @@ def test_connections_spread_over_the_addresses_of_a_name(scene):
         before = [replica.posts() for replica in replicas]
         start_s = time.monotonic()
         until(lambda: all(replica.posts() > seen for replica, seen in zip(replicas, before)),
-              "both addresses are used", timeout_s=10 * AGE_S)
+              "both addresses are used", timeout_s=AGE_S + LATE_S)
         return time.monotonic() - start_s
 
     spread_s = [both_are_used()]
