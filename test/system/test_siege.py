@@ -73,11 +73,13 @@ class SlowCrowd:
         self._open.append((connection, number))
 
     def _trickle(self):
-        """A byte a second on each, in ten portions a second."""
+        """A byte a second on each, evenly over the second: slow clients know nothing of each
+        other, and a burst of all would show what sending it costs this machine."""
+        portions = 200
         portion = 0
-        while not self._ended.wait(0.1):
-            portion = (portion + 1) % 10
-            for at in range(portion, len(self._open), 10):
+        while not self._ended.wait(1 / portions):
+            portion = (portion + 1) % portions
+            for at in range(portion, len(self._open), portions):
                 connection, number = self._open[at]
                 try:
                     connection.send(b"X")
