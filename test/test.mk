@@ -30,8 +30,8 @@ fuzz-smoke: $(PACKAGES)/build $(PACKAGES)/clang ## Run the fuzz targets over the
 	@test/fuzz/run smoke
 
 .PHONY: fuzz
-fuzz: $(PACKAGES)/build $(PACKAGES)/clang ## Search with each fuzz target for FUZZ_SECONDS=600; TARGETS="write head" chooses
-	@test/fuzz/run long $(or $(FUZZ_SECONDS),600)
+fuzz: $(PACKAGES)/build $(PACKAGES)/clang ## Search with each fuzz target for FUZZ_SECONDS=600, or FUZZ_RUNS times; TARGETS="write head" chooses
+	@test/fuzz/run $(if $(FUZZ_RUNS),count $(FUZZ_RUNS),long $(or $(FUZZ_SECONDS),600))
 
 .PHONY: lint
 lint: all $(PB_C) $(PACKAGES)/lint ## Check layers, docs, format, static analysis; CHECKS="layers links" chooses
