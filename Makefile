@@ -38,23 +38,27 @@ LDFLAGS_asan := -fsanitize=address,undefined
 LDFLAGS_tsan := -fsanitize=thread
 LDFLAGS  += $(LDFLAGS_$(BUILD))
 
-LIBS_config := -lyaml -lgnutls
-LIBS_wire := -lsnappy
-LIBS_io   := -lmicrohttpd -lgnutls -lcurl -lcrypt
-LIBS      := $(LIBS_config) $(LIBS_wire) $(LIBS_io)
+LIBS_config   := -lyaml -lgnutls
+LIBS_wire     := -lsnappy
+LIBS_io       := -lcrypt
+LIBS_server   := -lmicrohttpd -lgnutls
+LIBS_upstream := -lcurl
+LIBS          := $(LIBS_config) $(LIBS_wire) $(LIBS_io) $(LIBS_server) $(LIBS_upstream)
 ifneq (,$(filter release debug,$(BUILD)))
-LIBS      += -ljemalloc
+LIBS          += -ljemalloc
 endif
 
 # The layers, lowest first. A layer's files include only their own and lower ones; a unit test is
 # linked with just these, so the linker holds the rule as well.
-LAYERS := base config wire io flow
+LAYERS := base config wire io server upstream flow
 lib     = $(OUT)/lib$(1).a
-below_base   := base
-below_config := config base
-below_wire   := wire base
-below_io     := io wire config base
-below_flow   := flow io wire config base
+below_base     := base
+below_config   := config base
+below_wire     := wire base
+below_io       := io base
+below_server   := server io wire config base
+below_upstream := upstream io wire config base
+below_flow     := flow upstream server io wire config base
 libs_of       = $(foreach l,$(below_$(1)),$(call lib,$(l)))
 
 TOP_SRC := $(wildcard proxy/*.c)

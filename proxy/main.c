@@ -11,8 +11,8 @@
 #include "flow/status.h"
 #include "io/listener.h"
 #include "io/loop.h"
-#include "io/upstream.h"
 #include "reload.h"
+#include "upstream/upstream.h"
 #include "worker.h"
 
 #include <errno.h>

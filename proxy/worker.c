@@ -24,8 +24,8 @@
 #include "flow/reads.h"
 #include "io/loop.h"
 #include "io/password_checker.h"
-#include "io/server.h"
-#include "io/upstream.h"
+#include "server/server.h"
+#include "upstream/upstream.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -4,7 +4,7 @@
 #define AGENT_PROXY_FLOW_ADMIN_H
 
 #include "flow/gateway_state.h"
-#include "io/server.h"
+#include "server/server.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>

@@ -8,7 +8,7 @@
 #ifndef AGENT_PROXY_FLOW_BATCH_H
 #define AGENT_PROXY_FLOW_BATCH_H
 
-#include "io/upstream.h"
+#include "upstream/upstream.h"
 #include "wire/snappy_block.h"
 
 #include <stdbool.h>

@@ -11,8 +11,8 @@
 #include "flow/gateway_state.h"
 #include "flow/request.h"
 #include "io/loop.h"
-#include "io/server.h"
-#include "io/upstream.h"
+#include "server/server.h"
+#include "upstream/upstream.h"
 
 #include <assert.h>
 #include <stdatomic.h>

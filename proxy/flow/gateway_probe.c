@@ -6,7 +6,7 @@
 #include "config/config.h"
 #include "flow/context.h"
 #include "io/loop.h"
-#include "io/upstream.h"
+#include "upstream/upstream.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>

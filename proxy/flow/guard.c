@@ -8,7 +8,7 @@
 #include "config/material.h"
 #include "flow/context.h"
 #include "io/password_checker.h"
-#include "io/server.h"
+#include "server/server.h"
 #include "wire/basic_auth.h"
 
 #include <assert.h>

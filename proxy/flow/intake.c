@@ -9,7 +9,7 @@
 #include "flow/batcher.h"
 #include "flow/context.h"
 #include "flow/request.h"
-#include "io/server.h"
+#include "server/server.h"
 #include "wire/media_type.h"
 #include "wire/snappy_block.h"
 #include "wire/write_request.h"

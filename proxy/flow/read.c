@@ -4,7 +4,7 @@
 #include "base/metrics.h"
 #include "config/config.h"
 #include "flow/context.h"
-#include "io/server.h"
+#include "server/server.h"
 #include "wire/field.h"
 #include "wire/header_policy.h"
 #include "wire/target.h"

@@ -8,7 +8,7 @@
 #define AGENT_PROXY_FLOW_READ_H
 
 #include "base/buf.h"
-#include "io/upstream.h"
+#include "upstream/upstream.h"
 
 #include <stdbool.h>
 #include <stddef.h>

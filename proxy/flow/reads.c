@@ -9,7 +9,7 @@
 #include "flow/context.h"
 #include "flow/read.h"
 #include "io/loop.h"
-#include "io/server.h"
+#include "server/server.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -6,7 +6,7 @@
 #include "base/metrics.h"
 #include "config/config.h"
 #include "flow/context.h"
-#include "io/server.h"
+#include "server/server.h"
 
 #include <assert.h>
 #include <stdio.h>

@@ -10,16 +10,18 @@ MAY_INCLUDE = {
     "base": {"base"},
     "config": {"config", "base"},
     "wire": {"wire", "base"},
-    "io": {"io", "wire", "config", "base"},
-    "flow": {"flow", "io", "wire", "config", "base"},
+    "io": {"io", "base"},
+    "server": {"server", "io", "wire", "config", "base"},
+    "upstream": {"upstream", "io", "wire", "config", "base"},
+    "flow": {"flow", "server", "upstream", "io", "wire", "config", "base"},
 }
-# Libraries that one module keeps to itself: in its .c files, and in headers that are private to
-# it, "<module>_*.h", which nobody else includes.
+# Libraries that one layer keeps to itself. Others include one header of it, "<layer>/<layer>.h",
+# in which the library does not show; all its other headers are private.
 ONLY_INCLUDER = {
-    "microhttpd.h": "proxy/io/server",
-    "curl/curl.h": "proxy/io/upstream",
+    "microhttpd.h": "server",
+    "curl/curl.h": "upstream",
 }
-PRIVATE_HEADER = re.compile(rf"({'|'.join(ONLY_INCLUDER.values())})_\w+\.h$")
+CLOSED = set(ONLY_INCLUDER.values())
 BANNED = ("strcpy strcat strncpy strncat sprintf vsprintf strtok atoi atol alloca gmtime localtime "
           "rand sleep usleep system popen").split()
 LINES_MAX = 600
@@ -38,11 +40,12 @@ def layers(tree):
         for line, name, quoted in includes_of(tree.text(path)):
             folder = name.rpartition("/")[0]
             owner = ONLY_INCLUDER.get(name)
-            if owner is not None and not re.match(rf"{owner}(\.c|_\w+\.[ch])$", path):
-                findings.append(f"{path}:{line}: <{name}> belongs to {owner}*.c")
-            private = quoted and PRIVATE_HEADER.match(f"proxy/{name}")
-            if private and not re.match(rf"{private.group(1)}(\.c|_\w+\.[ch])$", path):
-                findings.append(f'{path}:{line}: "{name}" is private to {private.group(1)}*.c')
+            if owner is not None and (layer != owner or path == f"proxy/{owner}/{owner}.h"):
+                findings.append(f"{path}:{line}: <{name}> belongs to {owner}/, and not in its face")
+            public = name == f"{folder}/{folder}.h"
+            if quoted and folder in CLOSED and not public and (
+                    layer != folder or path == f"proxy/{folder}/{folder}.h"):
+                findings.append(f'{path}:{line}: "{name}" is private to {folder}/')
             if not quoted or layer is None or name.endswith(".pb-c.h"):
                 continue
             if folder == "" and path.startswith("proxy/"):

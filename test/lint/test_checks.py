@@ -35,12 +35,13 @@ def tree_of(tmp_path):
     ("proxy/flow/batch.c", '#include "worker.h"\n'),
     ("proxy/flow/batch.c", '#include "batch.h"\n'),
     ("proxy/flow/batch.c", "#include <curl/curl.h>\n"),
-    ("proxy/io/upstream.h", "#include <curl/curl.h>\n"),
+    ("proxy/upstream/upstream.h", "#include <curl/curl.h>\n"),
     ("proxy/io/loop.c", "#include <microhttpd.h>\n"),
-    ("proxy/io/server.c", "#include <curl/curl.h>\n"),
-    ("proxy/io/server.h", '#include "io/server_private.h"\n'),
-    ("proxy/flow/admin.c", '#include "io/upstream_sockets.h"\n'),
+    ("proxy/server/server.c", "#include <curl/curl.h>\n"),
+    ("proxy/server/server.h", '#include "server/private.h"\n'),
+    ("proxy/flow/admin.c", '#include "upstream/sockets.h"\n'),
     ("proxy/main.c", "#include <microhttpd.h>\n"),
+    ("proxy/upstream/read.c", '#include "server/server.h"\n'),
     ("proxy/extra/file.c", "\n"),
     ("test/unit/base/test_buf.c", '#include "io/loop.h"\n'),
 ])
@@ -51,10 +52,10 @@ def test_layers_refuses(tree_of, path, text):
 def test_layers_passes(tree_of):
     assert source_checks.layers(tree_of({
         "proxy/base/buf.c": '#include "base/buf.h"\n#include <string.h>\n',
-        "proxy/io/upstream.c": '#include "wire/verdict.h"\n#include <curl/curl.h>\n',
-        "proxy/io/server_head.c": '#include <microhttpd.h>\n#include "io/server_private.h"\n',
-        "proxy/io/server_private.h": "#include <microhttpd.h>\n",
-        "proxy/flow/admin.c": '#include "io/server.h"\n#include "types.pb-c.h"\n',
+        "proxy/upstream/upstream.c": '#include "wire/verdict.h"\n#include <curl/curl.h>\n',
+        "proxy/server/mhd.c": '#include <microhttpd.h>\n#include "server/private.h"\n',
+        "proxy/server/private.h": "#include <microhttpd.h>\n",
+        "proxy/flow/admin.c": '#include "server/server.h"\n#include "types.pb-c.h"\n',
         "proxy/main.c": '#include "worker.h"\n#include "flow/batch.h"\n',
         "test/unit/wire/test_route.c": '#include "wire/route.h"\n',
     })) == []

@@ -3,7 +3,7 @@
 #ifndef AGENT_PROXY_TEST_FAKE_EXCHANGE_H
 #define AGENT_PROXY_TEST_FAKE_EXCHANGE_H
 
-#include "io/server.h"
+#include "server/server.h"
 
 #include "../wire/generate.h"
 

@@ -3,7 +3,7 @@
 #ifndef AGENT_PROXY_TEST_FAKE_UPSTREAM_H
 #define AGENT_PROXY_TEST_FAKE_UPSTREAM_H
 
-#include "io/upstream.h"
+#include "upstream/upstream.h"
 
 #include "../wire/generate.h"
 

@@ -8,8 +8,8 @@
 #include "base/metrics.h"
 #include "config/config.h"
 #include "flow/context.h"
-#include "io/server.h"
-#include "io/upstream.h"
+#include "server/server.h"
+#include "upstream/upstream.h"
 
 #include "../wire/generate.h"
 

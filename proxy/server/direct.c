@@ -1,6 +1,6 @@
 /* The fast path of requests: those that are plain in every respect are read from the socket
  * straight into their handler's memory, without libmicrohttpd; so are they answered, by
- * server_direct_reply.c.
+ * direct_reply.c.
  *
  *   peek at the head --plain--> read head and body --> handler ... reply --> peek again
  *         |
@@ -13,7 +13,7 @@
  * has (TCP_INQ), so no read is tried in vain. A turn takes a bounded number of bytes, so what was
  * read is decoded, joined and sent before more is read. Bodies that their handler has no room for
  * stay where they are, in the kernel, in order. */
-#include "io/server_private.h"
+#include "server/private.h"
 
 #include "base/clock.h"
 #include "wire/plain_head.h"
@@ -35,7 +35,7 @@
 
 #define USUAL_HEAD_BYTES 1024 /* a body behind a head should not be copied twice */
 
-/* -- Those that can go on --------------------------------------------------------------------- */
+/* -- Those that can go on ---------------------------------------------------------------------- */
 
 static void append(struct connection_queue *queue, struct connection *connection)
 {
@@ -102,7 +102,7 @@ static void on_ready(struct loop_watch *watch, uint32_t events)
     }
 }
 
-/* -- Life of a connection --------------------------------------------------------------------- */
+/* -- Life of a connection ---------------------------------------------------------------------- */
 
 int direct_open(struct connection *connection)
 {
@@ -157,7 +157,7 @@ static void hand_over(struct connection *connection)
     connection_hand_over(connection);
 }
 
-/* -- Bodies ----------------------------------------------------------------------------------- */
+/* -- Bodies ------------------------------------------------------------------------------------ */
 
 /* Read up to bytes in all into two places. Sets readable by what the kernel still has. */
 static ssize_t receive(struct connection *connection, struct iovec parts[2], size_t bytes)
@@ -283,7 +283,7 @@ static bool take_body(struct connection *connection)
     return whole ? end_body(connection) : connection->readable;
 }
 
-/* -- Heads ------------------------------------------------------------------------------------ */
+/* -- Heads ------------------------------------------------------------------------------------- */
 
 /* Within on_headers it is where it was parsed; later only handlers that keep it have one. */
 static const struct plain_head *head_of(const struct exchange *exchange)
@@ -418,7 +418,7 @@ static bool take_head(struct connection *connection)
     return begin(connection, &request);
 }
 
-/* -- The phase -------------------------------------------------------------------------------- */
+/* -- The phase --------------------------------------------------------------------------------- */
 
 /* We have said all; until the client has heard it. */
 static bool take_leave(struct connection *connection)

@@ -1,14 +1,13 @@
-/* What the files of the server share: server.c (life, phase), server_connection.c (limits and
- * deadlines of connections), server_exchange.c (what a handler sees), server_mhd.c (requests and
- * replies by libmicrohttpd), server_direct.c and server_direct_reply.c (the same without it),
- * server_tls.c. For nobody else. */
-#ifndef AGENT_PROXY_IO_SERVER_PRIVATE_H
-#define AGENT_PROXY_IO_SERVER_PRIVATE_H
+/* What the files of the server share: server.c (life, phase), connection.c (limits and deadlines of
+ * connections), exchange.c (what a handler sees), mhd.c (requests and replies by libmicrohttpd),
+ * direct.c and direct_reply.c (the same without it), tls.c. For nobody else. */
+#ifndef AGENT_PROXY_SERVER_PRIVATE_H
+#define AGENT_PROXY_SERVER_PRIVATE_H
 
 #include "base/buf.h"
 #include "base/log.h"
 #include "io/loop.h"
-#include "io/server.h"
+#include "server/server.h"
 
 #include <microhttpd.h>
 #include <netinet/in.h>
@@ -167,7 +166,7 @@ struct server {
     char direct_waste[DIRECT_WASTE_BYTES]; /* what nobody wants to have */
 };
 
-/* -- server_connection.c ---------------------------------------------------------------------- */
+/* -- connection.c ------------------------------------------------------------------------------ */
 
 /* Accept what waits, at most count_max. */
 void connections_accept(struct server *server, unsigned count_max);
@@ -197,7 +196,7 @@ void connection_progress(struct connection *connection);
 void connection_on_change(void *cls, struct MHD_Connection *mhd, void **context,
                           enum MHD_ConnectionNotificationCode code);
 
-/* -- server_tls.c ----------------------------------------------------------------------------- */
+/* -- tls.c ------------------------------------------------------------------------------------- */
 
 /* Prepare the TLS session of a connection that has just been made. */
 void tls_on_connection(struct connection *connection, struct MHD_Connection *mhd);
@@ -205,7 +204,7 @@ void tls_on_connection(struct connection *connection, struct MHD_Connection *mhd
 /* The handshake that is under way has failed: say why. */
 void tls_on_failure(struct server *server);
 
-/* -- server_exchange.c ------------------------------------------------------------------------ */
+/* -- exchange.c -------------------------------------------------------------------------------- */
 
 /* Make the exchange of a request line. Errors: NULL without memory. */
 struct exchange *exchange_new(struct connection *connection, const char *target,
@@ -222,7 +221,7 @@ void exchange_give_up(struct exchange *exchange);
 /* Its reply is the last of its connection. */
 bool exchange_closes(const struct exchange *exchange);
 
-/* -- server_direct.c: requests on the fast path ----------------------------------------------- */
+/* -- direct.c: requests on the fast path ------------------------------------------------------- */
 
 /* A connection begins. Errors: -errno; it is then to be handed over. */
 __attribute__((warn_unused_result)) int direct_open(struct connection *connection);
@@ -247,7 +246,7 @@ void direct_visit_headers(const struct exchange *exchange,
 void direct_run(struct server *server);
 uint64_t direct_deadline_us(const struct server *server);
 
-/* -- server_direct_reply.c -------------------------------------------------------------------- */
+/* -- direct_reply.c ---------------------------------------------------------------------------- */
 
 void direct_reply(struct exchange *exchange, const struct server_reply *reply);
 void direct_stream(struct exchange *exchange, unsigned status, const struct server_header *headers,
@@ -262,7 +261,7 @@ void direct_give_up(struct exchange *exchange);
 void direct_start_replying(struct connection *connection);
 bool direct_send(struct connection *connection);
 
-/* -- server_mhd.c: requests by libmicrohttpd; cls of its callbacks is the server -------------- */
+/* -- mhd.c: requests by libmicrohttpd; cls of its callbacks is the server ---------------------- */
 
 void mhd_reply(struct exchange *exchange, const struct server_reply *reply);
 void mhd_stream(struct exchange *exchange, unsigned status, const struct server_header *headers,

@@ -1,7 +1,7 @@
 /* The head of a write by plain HTTP. Owns its text. */
-#include "io/upstream_head.h"
+#include "upstream/head.h"
 
-#include "io/upstream_private.h"
+#include "upstream/private.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* Whom we are to the gateway and whom we trust, as options of a call. */
-#include "io/upstream_private.h"
+#include "upstream/private.h"
 
 #include <errno.h>
 #include <stdio.h>

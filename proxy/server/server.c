@@ -1,13 +1,13 @@
 /* The HTTP/1.1 server of a worker: the listening socket, and a libmicrohttpd daemon in external
  * epoll mode for what does not take the fast path, both driven by the worker's loop. Owns them;
- * what comes in is in server_connection.c, and then in server_direct.c or server_mhd.c. Knows
+ * what comes in is in connection.c, and then in direct.c or mhd.c. Knows
  * nothing of what routes mean.
  *
  * What libmicrohttpd 0.9.75 does that its manual does not say is noted where it matters. */
-#include "io/server.h"
+#include "server/server.h"
 
 #include "base/clock.h"
-#include "io/server_private.h"
+#include "server/private.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -27,7 +27,7 @@
 #define RUNS_PER_TURN         16
 #define VAIN_RUNS_MAX         3
 
-/* -- The phase -------------------------------------------------------------------------------- */
+/* -- The phase --------------------------------------------------------------------------------- */
 
 static void on_daemon_ready(struct loop_watch *watch, uint32_t events)
 {
@@ -159,7 +159,7 @@ size_t server_connections(const struct server *server)
     return server->connection_count;
 }
 
-/* -- Life ------------------------------------------------------------------------------------- */
+/* -- Life -------------------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 2, 0))) static void on_daemon_log(void *cls, const char *format,
                                                                 va_list arguments)

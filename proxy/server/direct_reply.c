@@ -1,6 +1,6 @@
 /* Replies on the fast path: whole ones, and those whose body streams from their handler, block by
  * block, each sent before the next is asked for. */
-#include "io/server_private.h"
+#include "server/private.h"
 
 #include "base/buf.h"
 
@@ -18,7 +18,7 @@
 
 #define NOT_MODIFIED 304
 
-/* -- Texts ------------------------------------------------------------------------------------ */
+/* -- Texts ------------------------------------------------------------------------------------- */
 
 static bool has_header(const struct server_header *header, const char *name)
 {
@@ -107,7 +107,7 @@ static const struct buf *no_content(struct server *server)
     return text->size > 0 ? text : NULL;
 }
 
-/* -- A reply is given ------------------------------------------------------------------------- */
+/* -- A reply is given -------------------------------------------------------------------------- */
 
 static bool closes_with(const struct exchange *exchange)
 {
@@ -170,7 +170,7 @@ void direct_give_up(struct exchange *exchange)
     direct_make_ready(exchange->connection);
 }
 
-/* -- A reply goes out ------------------------------------------------------------------------- */
+/* -- A reply goes out -------------------------------------------------------------------------- */
 
 void direct_start_replying(struct connection *connection)
 {

@@ -1,6 +1,6 @@
 /* Exchanges: their life, and what they tell their handler. How a request comes in and a reply goes
- * out is server_mhd.c's or, on the fast path, server_direct.c's. */
-#include "io/server_private.h"
+ * out is mhd.c's or, on the fast path, direct.c's. */
+#include "server/private.h"
 
 #include "base/clock.h"
 
@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* -- Life ------------------------------------------------------------------------------------- */
+/* -- Life -------------------------------------------------------------------------------------- */
 
 struct exchange *exchange_new(struct connection *connection, const char *target,
                               const struct route *route)
@@ -82,7 +82,7 @@ bool exchange_closes(const struct exchange *exchange)
            exchange->connection->daemon != exchange->server->daemon;
 }
 
-/* -- Replying --------------------------------------------------------------------------------- */
+/* -- Replying ---------------------------------------------------------------------------------- */
 
 void exchange_reply(struct exchange *exchange, const struct server_reply *reply)
 {
@@ -146,7 +146,7 @@ void exchange_reply_text(struct exchange *exchange, unsigned status,
                                                     .body_bytes = (size_t)bytes});
 }
 
-/* -- What an exchange tells its handler ------------------------------------------------------- */
+/* -- What an exchange tells its handler -------------------------------------------------------- */
 
 const struct route *exchange_route(const struct exchange *exchange)
 {

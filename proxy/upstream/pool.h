@@ -4,8 +4,8 @@
  * socket is taken over from it, watched once for as long as it lives, used by one call after the
  * other and kept while idle. Nothing of an identity is in one, so they outlive its change. A part
  * of the upstream, for nobody else. */
-#ifndef AGENT_PROXY_IO_UPSTREAM_POOL_H
-#define AGENT_PROXY_IO_UPSTREAM_POOL_H
+#ifndef AGENT_PROXY_UPSTREAM_POOL_H
+#define AGENT_PROXY_UPSTREAM_POOL_H
 
 #include "io/loop.h"
 

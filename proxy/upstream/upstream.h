@@ -5,8 +5,8 @@
  * to callbacks. Calls are begun by upstream_write() and upstream_read(), go out in
  * upstream_flush(), and end in their on_done, which runs outside of the HTTP library and may begin
  * other calls. */
-#ifndef AGENT_PROXY_IO_UPSTREAM_H
-#define AGENT_PROXY_IO_UPSTREAM_H
+#ifndef AGENT_PROXY_UPSTREAM_UPSTREAM_H
+#define AGENT_PROXY_UPSTREAM_UPSTREAM_H
 
 #include "wire/route.h"
 #include "wire/verdict.h"

@@ -3,7 +3,7 @@
 #ifndef AGENT_PROXY_TEST_SERVER_STAGE_H
 #define AGENT_PROXY_TEST_SERVER_STAGE_H
 
-#include "io/server.h"
+#include "server/server.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -18,7 +18,7 @@
 
 #include <cmocka.h>
 
-#include "peer.h"
+#include "../io/peer.h"
 
 #include <stdio.h>
 

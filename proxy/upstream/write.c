@@ -1,6 +1,6 @@
 /* A write by libcurl: its body goes out in pieces, its short answer comes in. Those by plain HTTP
- * go another way, see upstream_plain.c. */
-#include "io/upstream_private.h"
+ * go another way, see plain.c. */
+#include "upstream/private.h"
 
 #include "base/metrics.h"
 

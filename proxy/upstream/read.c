@@ -1,5 +1,5 @@
 /* A read: its answer streams back to callbacks, with pauses. */
-#include "io/upstream_private.h"
+#include "upstream/private.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* Connections: how many there may be, in all and from one address, and how long each may take for
  * what it does. Owns them. Those of libmicrohttpd are read, written and closed by it, and it is
  * told that one has overstayed by the end of its socket. */
-#include "io/server_private.h"
+#include "server/private.h"
 
 #include "base/clock.h"
 #include "base/metrics.h"
@@ -31,7 +31,7 @@
 #define LOG_INTERVAL_US (10 * SEC_US)
 #define RESERVED_MAX    16 /* connections above the limit, for health and metrics */
 
-/* -- Lists by deadline ------------------------------------------------------------------------ */
+/* -- Lists by deadline ------------------------------------------------------------------------- */
 
 static uint64_t time_for(enum connection_state state)
 {
@@ -197,7 +197,7 @@ void connections_cut_stuck(struct server *server)
     }
 }
 
-/* -- Limits ----------------------------------------------------------------------------------- */
+/* -- Limits ------------------------------------------------------------------------------------ */
 
 static struct in6_addr address_of(const struct sockaddr_storage *peer)
 {

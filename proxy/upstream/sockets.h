@@ -3,8 +3,8 @@
  * curl drops its watch when a transfer ends and sets it again for the next one on the same
  * connection. The wish is only noted; at the end of the turn most have come back to what they
  * were, and no system call is made. A part of the upstream, for nobody else. */
-#ifndef AGENT_PROXY_IO_UPSTREAM_SOCKETS_H
-#define AGENT_PROXY_IO_UPSTREAM_SOCKETS_H
+#ifndef AGENT_PROXY_UPSTREAM_SOCKETS_H
+#define AGENT_PROXY_UPSTREAM_SOCKETS_H
 
 #include <curl/curl.h>
 #include <stdbool.h>
@@ -20,7 +20,7 @@ struct upstream_sockets {
     struct upstream_socket *all;
     struct upstream_connection *open;
     struct upstream_socket *ready; /* with events that curl has not seen */
-    size_t bulk_bytes; /* of answers to reads, in this turn; counted by upstream_read.c */
+    size_t bulk_bytes;             /* of answers to reads, in this turn; counted by read.c */
 };
 
 /* Take over the watches of multi. Errors: -ENOMEM. */

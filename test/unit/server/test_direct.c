@@ -1,6 +1,6 @@
 /* The fast path of writes: which requests take it, that the others do not, and that nobody can tell
- * from the answers. Bodies, heads and replies; room and ends are test_server_direct_room.c's and
- * test_server_direct_ends.c's. */
+ * from the answers. Bodies, heads and replies; room and ends are test_direct_room.c's and
+ * test_direct_ends.c's. */
 #include "server_stage.h"
 
 #include "moving_clock.h"

@@ -1,8 +1,8 @@
 /* The descriptors that curl watches. Owns their bookkeeping; curl owns the descriptors. */
-#include "io/upstream_sockets.h"
+#include "upstream/sockets.h"
 
 #include "io/loop.h"
-#include "io/upstream_private.h"
+#include "upstream/private.h"
 
 #include <errno.h>
 #include <netinet/in.h>

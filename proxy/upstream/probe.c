@@ -1,5 +1,5 @@
 /* Ask one address once, and wait. */
-#include "io/upstream.h"
+#include "upstream/upstream.h"
 
 #include <curl/curl.h>
 #include <stdio.h>

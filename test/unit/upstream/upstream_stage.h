@@ -3,7 +3,7 @@
 #ifndef AGENT_PROXY_TEST_UPSTREAM_STAGE_H
 #define AGENT_PROXY_TEST_UPSTREAM_STAGE_H
 
-#include "io/upstream.h"
+#include "upstream/upstream.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -18,7 +18,7 @@
 
 #include <cmocka.h>
 
-#include "peer.h"
+#include "../io/peer.h"
 
 #include <stdio.h>
 

@@ -1,9 +1,9 @@
 /* The HTTP client side of a worker: its life and phases, and one curl multi handle driven by its
  * socket interface. Owns the calls that go by curl and their connections; writes by plain HTTP and
- * theirs are upstream_plain.c's and upstream_pool.c's. Knows nothing of batches or routes.
+ * theirs are plain.c's and pool.c's. Knows nothing of batches or routes.
  *
  * What libcurl 7.88.1 does that its manual does not say is noted where it matters. */
-#include "io/upstream_private.h"
+#include "upstream/private.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -33,7 +33,7 @@ bool call_split_line(const char *line, size_t bytes, struct text *name, struct t
     return true;
 }
 
-/* -- A connection is chosen ------------------------------------------------------------------- */
+/* -- A connection is chosen -------------------------------------------------------------------- */
 
 /* Just before a request goes out: not on a connection that has something unread. The call is then
  * made again, on another one. */
@@ -52,7 +52,7 @@ static int on_before_request(void *arg, char *remote, char *local, int remote_po
     return CURL_PREREQFUNC_OK;
 }
 
-/* -- Calls ------------------------------------------------------------------------------------ */
+/* -- Calls ------------------------------------------------------------------------------------- */
 
 static bool set_up(struct upstream_call *call)
 {
@@ -237,7 +237,7 @@ void upstream_abort(struct upstream_call *call)
     call_put(call);
 }
 
-/* -- Outcomes --------------------------------------------------------------------------------- */
+/* -- Outcomes ---------------------------------------------------------------------------------- */
 
 static enum outcome_kind kind_of(CURLcode code)
 {
@@ -341,7 +341,7 @@ void upstream_cancel_writes(struct upstream *upstream)
     plain_cancel(upstream);
 }
 
-/* -- The phases ------------------------------------------------------------------------------- */
+/* -- The phases -------------------------------------------------------------------------------- */
 
 static void run_timer(struct upstream *upstream)
 {
@@ -450,7 +450,7 @@ uint64_t upstream_deadline_us(const struct upstream *upstream)
     return plain_us < curl_us ? plain_us : curl_us;
 }
 
-/* -- Life ------------------------------------------------------------------------------------- */
+/* -- Life -------------------------------------------------------------------------------------- */
 
 int upstream_library_init(void)
 {

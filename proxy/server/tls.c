@@ -1,7 +1,7 @@
 /* TLS of the listener: what libmicrohttpd leaves out. It runs GnuTLS, but does not check a client's
  * certificate, and does not say why a handshake failed. So each session gets callbacks of ours, in
  * which we see its messages, judge its certificate, and note the cause for one log line. */
-#include "io/server_private.h"
+#include "server/private.h"
 
 #include "base/clock.h"
 #include "base/metrics.h"
@@ -16,7 +16,7 @@
 
 #define LOG_INTERVAL_US (1000U * 1000U)
 
-/* -- The socket, so that we know whose turn it is --------------------------------------------- */
+/* -- The socket, so that we know whose turn it is ---------------------------------------------- */
 
 /* A client of OpenSSL that finds our certificate wanting says so in the clear, where GnuTLS expects
  * it encrypted and drops it. GnuTLS reads the 5 bytes of a record's head first, then the rest. */
@@ -56,7 +56,7 @@ static int on_pull_timeout(gnutls_transport_ptr_t ptr, unsigned int ms)
     return poll(&fd, 1, 0);
 }
 
-/* -- What we note ----------------------------------------------------------------------------- */
+/* -- What we note ------------------------------------------------------------------------------ */
 
 static struct connection *connection_of(gnutls_session_t session)
 {
@@ -156,7 +156,7 @@ void tls_on_connection(struct connection *connection, struct MHD_Connection *mhd
     }
 }
 
-/* -- What we say ------------------------------------------------------------------------------ */
+/* -- What we say ------------------------------------------------------------------------------- */
 
 /* Only what the peer itself told; an alert of 0 is "close notify", and also none at all. */
 static const char *alert_of(const struct connection *connection)

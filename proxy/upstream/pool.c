@@ -1,6 +1,6 @@
 /* Connections of our own to the gateway. Owns them and, while they are made, nothing: the socket is
  * libcurl's until it has connected. */
-#include "io/upstream_private.h"
+#include "upstream/private.h"
 
 #include "base/clock.h"
 #include "base/metrics.h"
@@ -26,7 +26,7 @@ static void on_ready(struct loop_watch *watch, uint32_t events)
         connection->ended || (events & (uint32_t)(EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
 }
 
-/* -- Lists ------------------------------------------------------------------------------------ */
+/* -- Lists ------------------------------------------------------------------------------------- */
 
 static void put_first(struct pool_connection *connection)
 {
@@ -80,7 +80,7 @@ static void drop_idle(struct pool_connection **at)
     destroy(connection);
 }
 
-/* -- Making ----------------------------------------------------------------------------------- */
+/* -- Making ------------------------------------------------------------------------------------ */
 
 bool call_set_up_connect(struct upstream_call *call)
 {
@@ -180,7 +180,7 @@ int pool_connect(struct upstream *upstream)
     return 0;
 }
 
-/* -- Using ------------------------------------------------------------------------------------ */
+/* -- Using ------------------------------------------------------------------------------------- */
 
 /* Whether something stands unread on an idle connection, or it has ended: what is unread would be
  * taken for the answer to the next write (a late 408, say). */

@@ -6,8 +6,8 @@
  *
  * An answer may come while the body is still being sent. A refusal counts, and ends the connection;
  * a 2xx counts once the body is out. */
-#include "io/upstream_head.h"
-#include "io/upstream_private.h"
+#include "upstream/head.h"
+#include "upstream/private.h"
 
 #include "base/clock.h"
 #include "base/metrics.h"
@@ -63,7 +63,7 @@ void plain_forget_identity(struct upstream *upstream)
     }
 }
 
-/* -- Calls ------------------------------------------------------------------------------------ */
+/* -- Calls ------------------------------------------------------------------------------------- */
 
 static struct plain_call *take_call(struct upstream *upstream)
 {
@@ -162,7 +162,7 @@ static void fail(struct plain_call *call, enum outcome_kind kind, const char *de
     report(call, kind, detail);
 }
 
-/* -- Sending ---------------------------------------------------------------------------------- */
+/* -- Sending ----------------------------------------------------------------------------------- */
 
 static bool is_sent(const struct plain_call *call)
 {
@@ -235,7 +235,7 @@ static int send_some(struct plain_call *call)
     return 0;
 }
 
-/* -- The answer ------------------------------------------------------------------------------- */
+/* -- The answer -------------------------------------------------------------------------------- */
 
 static void finish(struct plain_call *call)
 {
@@ -337,7 +337,7 @@ static void drive(struct plain_call *call, bool readable)
     }
 }
 
-/* -- A connection is chosen ------------------------------------------------------------------- */
+/* -- A connection is chosen -------------------------------------------------------------------- */
 
 static void begin(struct plain_call *call, struct pool_connection *connection)
 {
@@ -401,7 +401,7 @@ static void find_connections(struct upstream *upstream)
     }
 }
 
-/* -- The phases ------------------------------------------------------------------------------- */
+/* -- The phases -------------------------------------------------------------------------------- */
 
 void plain_run(struct upstream *upstream)
 {

@@ -13,8 +13,8 @@
  *
  * Connections have limits of number and of time: a head may take 10 s, a body 30 s, a reply 60 s
  * without progress; all absolute, all ended by closing the connection. */
-#ifndef AGENT_PROXY_IO_SERVER_H
-#define AGENT_PROXY_IO_SERVER_H
+#ifndef AGENT_PROXY_SERVER_SERVER_H
+#define AGENT_PROXY_SERVER_SERVER_H
 
 #include "wire/route.h"
 
@@ -148,7 +148,7 @@ size_t server_active(const struct server *server);
 /* Connections that are open, idle ones too. */
 size_t server_connections(const struct server *server);
 
-/* -- An exchange, as its handler sees it ------------------------------------------------------ */
+/* -- An exchange, as its handler sees it ------------------------------------------------------- */
 
 const struct route *exchange_route(const struct exchange *exchange);
 

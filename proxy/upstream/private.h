@@ -1,13 +1,13 @@
 /* What the files of the upstream share: upstream.c (life, phases, calls of libcurl in general),
- * upstream_write.c and upstream_read.c (the two kinds of call), upstream_plain.c and
- * upstream_pool.c (writes without libcurl, and their connections). For nobody else. */
-#ifndef AGENT_PROXY_IO_UPSTREAM_PRIVATE_H
-#define AGENT_PROXY_IO_UPSTREAM_PRIVATE_H
+ * write.c and read.c (the two kinds of call), plain.c and
+ * pool.c (writes without libcurl, and their connections). For nobody else. */
+#ifndef AGENT_PROXY_UPSTREAM_PRIVATE_H
+#define AGENT_PROXY_UPSTREAM_PRIVATE_H
 
-#include "io/upstream.h"
-#include "io/upstream_plain.h"
-#include "io/upstream_pool.h"
-#include "io/upstream_sockets.h"
+#include "upstream/plain.h"
+#include "upstream/pool.h"
+#include "upstream/sockets.h"
+#include "upstream/upstream.h"
 #include "wire/field.h"
 
 #include <curl/curl.h>
@@ -80,7 +80,7 @@ struct upstream {
 /* Set an option of the handle easy, as long as ok holds. */
 #define UPSTREAM_SET(option, value) ok = ok && curl_easy_setopt(easy, (option), (value)) == CURLE_OK
 
-/* -- upstream.c ------------------------------------------------------------------------------- */
+/* -- upstream.c -------------------------------------------------------------------------------- */
 
 /* A call with its handle set up for its kind, idle. Errors: NULL without memory. */
 struct upstream_call *call_take(struct upstream *upstream, enum call_kind kind);
@@ -98,7 +98,7 @@ bool call_split_line(const char *line, size_t bytes, struct text *name, struct t
 int call_add_line(struct curl_slist **lines, const char *line);
 int call_add_authorization(struct curl_slist **lines, const char *value);
 
-/* -- upstream_identity.c: options that come of the identity ----------------------------------- */
+/* -- identity.c: options that come of the identity --------------------------------------------- */
 
 /* Blot out what we authorized ourselves with, should the gateway repeat it in its answer. line: of
  * the request's head; one that is no Authorization is passed over. */
@@ -111,7 +111,7 @@ const char *call_explain(const char *error);
 /* Set up the address of a call, as the identity has it reached. Errors: false without memory. */
 bool call_set_up_identity(struct upstream_call *call, const char *url);
 
-/* -- upstream_write.c, upstream_read.c, upstream_pool.c: options of every call of the kind ------
+/* -- write.c, read.c, pool.c: options of every call of the kind ------
  */
 
 bool call_set_up_write(struct upstream_call *call);

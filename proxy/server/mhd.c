@@ -1,6 +1,6 @@
 /* Requests and replies by libmicrohttpd: what it calls back with, as exchanges with a handler.
- * Exchanges are server_exchange.c's, connections server_connection.c's. */
-#include "io/server_private.h"
+ * Exchanges are exchange.c's, connections connection.c's. */
+#include "server/private.h"
 
 #include "base/clock.h"
 #include "wire/head.h"
@@ -15,7 +15,7 @@
 
 #define STREAM_BLOCK_BYTES (32U * 1024U) /* of a reply of known size, asked for at once */
 
-/* -- Replies ---------------------------------------------------------------------------------- */
+/* -- Replies ----------------------------------------------------------------------------------- */
 
 static bool add_missing_headers(struct MHD_Response *response, const struct server_header *header)
 {
@@ -205,7 +205,7 @@ void mhd_give_up(struct exchange *exchange)
     resume(exchange);
 }
 
-/* -- Headers ---------------------------------------------------------------------------------- */
+/* -- Headers ----------------------------------------------------------------------------------- */
 
 const char *mhd_header(const struct exchange *exchange, const char *name)
 {
@@ -236,7 +236,7 @@ void mhd_visit_headers(const struct exchange *exchange,
     (void)MHD_get_connection_values_n(exchange->mhd, MHD_HEADER_KIND, visit_header, &cls);
 }
 
-/* -- A request comes in ----------------------------------------------------------------------- */
+/* -- A request comes in ------------------------------------------------------------------------ */
 
 static struct connection *connection_of(struct MHD_Connection *mhd)
 {
