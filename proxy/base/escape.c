@@ -2,7 +2,6 @@
 #include "base/escape.h"
 
 #include <assert.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,6 +38,20 @@ static size_t escape_utf8_length(const uint8_t *bytes, size_t count)
     return length;
 }
 
+bool escape_is_utf8(const void *bytes, size_t count)
+{
+    const uint8_t *rest = bytes;
+    while (count > 0) {
+        size_t length = escape_utf8_length(rest, count);
+        if (length == 0) {
+            return false;
+        }
+        rest += length;
+        count -= length;
+    }
+    return true;
+}
+
 static size_t escape_short(char piece[ESCAPE_PIECE_MAX + 1], char letter)
 {
     piece[0] = '\\';
@@ -63,6 +76,9 @@ static size_t escape_piece(char piece[ESCAPE_PIECE_MAX + 1], const uint8_t *byte
     }
     if (length == 2 && bytes[0] == 0xc2 && bytes[1] < 0xa0) { /* C1 moves a terminal's cursor */
         return escape_code(piece, bytes[1]);
+    }
+    if (length == 3 && bytes[0] == 0xef && bytes[1] == 0xbf && bytes[2] >= 0xbe) {
+        return escape_code(piece, 0xffc0U | (bytes[2] & 0x3fU));
     }
     switch (bytes[0]) {
     case '"':

@@ -1,6 +1,8 @@
 /* What single values must be. Owns nothing. */
 #include "config/rules.h"
 
+#include "base/escape.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
@@ -97,6 +99,9 @@ const char *rules_check_file(const char *text)
 {
     if (strlen(text) > 4095) {
         return "is longer than 4095 bytes";
+    }
+    if (!escape_is_utf8(text, strlen(text))) {
+        return "is not UTF-8"; /* no configuration file could say it */
     }
     return rules_has_control(text) ? "has a control character" : NULL;
 }

@@ -69,6 +69,12 @@ static void check_error(const char *error, size_t room)
     assert(memchr(error, '\0', room) != NULL && error[0] != '\0' && strchr(error, '\n') == NULL);
 }
 
+/* Of settings that may be absent. */
+static bool is_same(const char *one, const char *other)
+{
+    return strcmp(one == NULL ? "" : one, other == NULL ? "" : other) == 0;
+}
+
 /* What is printed says the same settings: it is accepted, and prints the same. */
 static void check_printed(const struct config *config)
 {
@@ -89,6 +95,7 @@ static void check_printed(const struct config *config)
     assert(strcmp(again.tenant, config->tenant) == 0);
     assert(strcmp(again.gateway_address.text, config->gateway_address.text) == 0);
     assert(strcmp(again.http_host, config->http_host) == 0);
+    assert(is_same(again.server_tls_key, config->server_tls_key));
     assert(again.batch_linger_us == config->batch_linger_us);
     config_deinit(&again);
     close(fd);

@@ -37,7 +37,7 @@ static void test_utf8_stays(void **state)
     EXPECT("\xc2\xa0", "\xc2\xa0"); /* the first after C1 */
     EXPECT("\xc3\xa4\xe2\x82\xac", "\xc3\xa4\xe2\x82\xac");
     EXPECT("\xe0\xa0\x80\xed\x9f\xbf", "\xe0\xa0\x80\xed\x9f\xbf");
-    EXPECT("\xee\x80\x80\xef\xbf\xbf", "\xee\x80\x80\xef\xbf\xbf");
+    EXPECT("\xee\x80\x80\xef\xbf\xbd", "\xee\x80\x80\xef\xbf\xbd");
     EXPECT("\xf0\x90\x80\x80\xf4\x8f\xbf\xbf", "\xf0\x90\x80\x80\xf4\x8f\xbf\xbf");
 }
 
@@ -45,6 +45,21 @@ static void test_c1_is_escaped(void **state)
 {
     (void)state;
     EXPECT("\xc2\x80\xc2\x9b\xc2\x9f", "\\u0080\\u009b\\u009f");
+}
+
+static void test_what_yaml_does_not_read_is_escaped(void **state)
+{
+    (void)state;
+    EXPECT("\xef\xbf\xbe\xef\xbf\xbf", "\\ufffe\\uffff");
+}
+
+static void test_utf8_is_told(void **state)
+{
+    (void)state;
+    assert_true(escape_is_utf8("", 0));
+    assert_true(escape_is_utf8("a\xc3\xa4\xf4\x8f\xbf\xbf", 7));
+    assert_false(escape_is_utf8("a\xc3", 2));
+    assert_false(escape_is_utf8("a\xff", 2));
 }
 
 static void test_each_invalid_byte_is_replaced(void **state)
@@ -160,6 +175,8 @@ int main(void)
         cmocka_unit_test(test_characters_of_json_are_escaped),
         cmocka_unit_test(test_utf8_stays),
         cmocka_unit_test(test_c1_is_escaped),
+        cmocka_unit_test(test_what_yaml_does_not_read_is_escaped),
+        cmocka_unit_test(test_utf8_is_told),
         cmocka_unit_test(test_each_invalid_byte_is_replaced),
         cmocka_unit_test(test_does_not_read_beyond_the_count),
         cmocka_unit_test(test_cut_between_characters),

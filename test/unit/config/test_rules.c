@@ -28,6 +28,7 @@ static void test_file(void **state)
     expect(rules_check_file, "a file with \xc3\xa4.pem", NULL);
     expect(rules_check_file, "a\nb", "control character");
     expect(rules_check_file, "a\x7f", "control character");
+    expect(rules_check_file, "a\xff.pem", "not UTF-8");
     char *longest = long_text("/", 4096);
     expect(rules_check_file, longest, "longer than 4095");
     longest[4095] = '\0';
