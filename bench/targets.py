@@ -55,19 +55,24 @@ def memory(results):
     return line
 
 
-def added(results, scenario, name):
-    """Latency that the proxy adds to going direct [ms], or None."""
-    with_proxy = results.figure("latency", scenario, "agent-proxy", name)
+def added(results, scenario, peer, name):
+    """Latency that a peer adds to going direct [ms], or None."""
+    with_peer = results.figure("latency", scenario, peer, name)
     direct = results.figure("latency", scenario, "direct", name)
-    return None if with_proxy is None or direct is None else with_proxy - direct
+    return None if with_peer is None or direct is None else with_peer - direct
 
 
 def latency(results, scenario, what):
     line = Line(what)
-    p99_ms = added(results, scenario, "p99_ms")
+    p99_ms = added(results, scenario, "agent-proxy", "p99_ms")
     if p99_ms is not None:
         line.figure = f"{p99_ms:.2f} ms"
         line.reached = p99_ms < 1
+        # What programs that do less add tells how much of it is the machine's.
+        others = {peer: added(results, scenario, peer, "p99_ms") for peer in ("nginx", "floor")}
+        others = [f"{peer} {ms:.2f}" for peer, ms in others.items() if ms is not None]
+        if others:
+            line.figure += f" ({', '.join(others)})"
     return line
 
 
