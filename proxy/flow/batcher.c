@@ -392,14 +392,21 @@ static void send_batch(struct batcher *batcher, struct batch *batch)
     send_part(batch);
 }
 
+/* Once all is cancelled nothing waits for company. */
+static uint64_t open_leaves_us(const struct batcher *batcher)
+{
+    return batcher->cancelled
+               ? 0
+               : batcher->open->opened_us + batcher->context->config->batch_linger_us;
+}
+
 /* The older of the first closed batch and the open one: a stream of requests that travel alone must
  * not keep the others waiting. */
 static struct batch *next_to_send(struct batcher *batcher, uint64_t now_us)
 {
     struct batch *open = batcher->open;
     struct batch *closed = batcher->queue;
-    bool open_may_leave =
-        open != NULL && now_us >= open->opened_us + batcher->context->config->batch_linger_us;
+    bool open_may_leave = open != NULL && now_us >= open_leaves_us(batcher);
     if (open_may_leave && (closed == NULL || open->opened_us < closed->opened_us)) {
         batcher->open = NULL;
         return open;
@@ -494,7 +501,7 @@ uint64_t batcher_deadline_us(const struct batcher *batcher)
         return 0;
     }
     if (slot_free && batcher->open != NULL) {
-        uint64_t leaves_us = batcher->open->opened_us + batcher->context->config->batch_linger_us;
+        uint64_t leaves_us = open_leaves_us(batcher);
         deadline_us = leaves_us < deadline_us ? leaves_us : deadline_us;
     }
     return deadline_us;
@@ -510,7 +517,7 @@ void batcher_cancel(struct batcher *batcher)
     batcher->cancelled = true;
     upstream_cancel_writes(batcher->upstream);
     struct batch *batch;
-    while ((batch = next_to_send(batcher, UINT64_MAX)) != NULL) {
+    while ((batch = next_to_send(batcher, clock_now_us())) != NULL) {
         send_batch(batcher, batch); /* which answers, since all is cancelled */
     }
 }

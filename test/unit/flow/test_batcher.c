@@ -624,6 +624,22 @@ static void test_cancel_does_not_wait_for_a_linger(void **state)
     stage_close(&stage);
 }
 
+/* A body that was under way comes whole after the grace period. */
+static void test_what_comes_after_the_cancel_does_not_wait_for_a_linger(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct sender sender;
+    stage_open(&stage);
+    stage.config.batch_linger_us = 3600 * SEC_US;
+    batcher_cancel(stage.batcher);
+    sender_add(&stage, &sender, 1);
+    assert_true(batcher_deadline_us(stage.batcher) <= clock_now_us());
+    batcher_tick(stage.batcher);
+    expect_heard(&sender, 503);
+    stage_close(&stage);
+}
+
 static void test_cancel_amid_a_split(void **state)
 {
     (void)state;
@@ -753,6 +769,7 @@ int main(void)
         cmocka_unit_test(test_all_senders_gone),
         cmocka_unit_test(test_cancel_answers_all),
         cmocka_unit_test(test_cancel_does_not_wait_for_a_linger),
+        cmocka_unit_test(test_what_comes_after_the_cancel_does_not_wait_for_a_linger),
         cmocka_unit_test(test_cancel_amid_a_split),
         cmocka_unit_test(test_free_takes_nothing),
         cmocka_unit_test(test_a_write_that_cannot_be_made_is_503),
