@@ -237,15 +237,22 @@ static void log_limit(struct server *server, const struct in6_addr *address, con
     }
 }
 
-/* Make room among the reserved: the one that has been silent for longest goes. */
+/* Make room among the reserved: the one that has kept us waiting for longest goes, for its head
+ * first, then for a body that nobody wants, then to take its reply. */
 static void evict_reserved(struct server *server)
 {
-    struct connection *connection = server->connections[CONNECTION_HEAD].first;
-    while (connection != NULL && !connection->reserved) {
-        connection = connection->next;
-    }
-    if (connection != NULL) {
-        cut(connection);
+    static const enum connection_state waited_for[] = {CONNECTION_HEAD, CONNECTION_BODY,
+                                                       CONNECTION_REPLYING};
+
+    for (size_t i = 0; i < sizeof(waited_for) / sizeof(waited_for[0]); i++) {
+        struct connection *connection = server->connections[waited_for[i]].first;
+        while (connection != NULL && !connection->reserved) {
+            connection = connection->next;
+        }
+        if (connection != NULL) {
+            cut(connection);
+            return;
+        }
     }
 }
 
@@ -353,12 +360,17 @@ void connection_on_change(void *cls, struct MHD_Connection *mhd, void **context,
     connection_drop(connection);
 }
 
-static void pause_accepting(struct server *server, int error)
+static void pause_accepting(struct server *server, uint64_t now_us)
+{
+    loop_clear(server->loop, server->listen_fd);
+    server->accept_paused_until_us = now_us + ACCEPT_PAUSE_US;
+}
+
+static void run_out_of_descriptors(struct server *server, int error)
 {
     uint64_t now_us = clock_now_us();
     uint64_t held_back;
-    loop_clear(server->loop, server->listen_fd);
-    server->accept_paused_until_us = now_us + ACCEPT_PAUSE_US;
+    pause_accepting(server, now_us);
     if (log_gate_pass(&server->accept_gate, now_us, LOG_INTERVAL_US, &held_back)) {
         log_warn(server->settings.log, "cannot accept connections for now",
                  log_str("error", strerror(error)), log_u64("held_back", held_back));
@@ -369,6 +381,10 @@ void connections_accept(struct server *server, unsigned count_max)
 {
     unsigned reserved = 0;
     server->accept_ready = false;
+    if (server->reserved_count >= 2 * RESERVED_MAX) {
+        pause_accepting(server, clock_now_us()); /* all of them wait for us: no turn in vain */
+        return;
+    }
     /* No more above the limit than there is room for, so that each is heard before it may have to
      * go for others; those behind it wait in the kernel, which tells of them again. */
     for (unsigned i = 0;
@@ -383,7 +399,7 @@ void connections_accept(struct server *server, unsigned count_max)
             continue;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            pause_accepting(server, errno);
+            run_out_of_descriptors(server, errno);
             return;
         }
         if (errno == EAGAIN || errno == EINVAL || errno == EBADF) {
