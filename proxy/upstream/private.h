@@ -45,6 +45,7 @@ struct upstream_call {
     uint64_t request_bytes;
     bool head_whole;     /* of the last answer, interim ones too */
     size_t answer_bytes; /* its heads among them */
+    bool answer_cut;     /* it refuses, and goes on beyond all bounds */
     /* a read */
     struct upstream_read read;
     unsigned status; /* of the head that is coming in; 0 once it is whole */

@@ -261,7 +261,8 @@ static void note_outcome(struct upstream_call *call, CURLcode code)
     struct outcome *outcome = &call->outcome;
     long status = 0;
     (void)curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
-    outcome->kind = kind_of(code);
+    bool cut = call->kind == CALL_WRITE && call->answer_cut && code == CURLE_WRITE_ERROR;
+    outcome->kind = cut ? OUTCOME_ANSWERED : kind_of(code);
     if (outcome->kind == OUTCOME_ANSWERED && status <= 0 && call->kind != CALL_CONNECT) {
         outcome->kind = OUTCOME_BROKEN;
     }

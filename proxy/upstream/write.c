@@ -3,12 +3,12 @@
 #include "upstream/private.h"
 
 #include "base/metrics.h"
+#include "wire/answer.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#define ANSWER_BYTES_MAX    (64U * 1024U) /* more makes no sense */
 #define UPLOAD_BUFFER_BYTES (256L * 1024L)
 
 static size_t on_body_wanted(char *out, size_t size, size_t count, void *arg)
@@ -51,6 +51,20 @@ static bool is_status_line(const char *line, size_t bytes)
     return bytes >= 5 && memcmp(line, "HTTP/", 5) == 0;
 }
 
+/* How much of so many bytes more is taken: none beyond the bounds, which ends the call. An answer
+ * that refuses counts nonetheless, as in wire/answer. */
+static size_t count_answer(struct upstream_call *call, size_t bytes)
+{
+    long status = 0;
+    call->answer_bytes += bytes;
+    if (call->answer_bytes <= ANSWER_BYTES_MAX) {
+        return bytes;
+    }
+    (void)curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
+    call->answer_cut = call->head_whole && status >= 300;
+    return 0;
+}
+
 /* Counted together with the body: curl keeps each line, those of trailers without a bound. */
 static size_t on_write_header(char *line, size_t size, size_t count, void *arg)
 {
@@ -68,8 +82,7 @@ static size_t on_write_header(char *line, size_t size, size_t count, void *arg)
     } else if (call_split_line(line, bytes, &name, &value) && text_is(name, "retry-after")) {
         call->outcome.retry_after_s = verdict_parse_retry_after(value.start, value.bytes);
     }
-    call->answer_bytes += bytes;
-    return call->answer_bytes <= ANSWER_BYTES_MAX ? bytes : 0;
+    return count_answer(call, bytes);
 }
 
 /* curl takes a head that the end of the connection cut short for a whole one. And where an early
@@ -96,8 +109,7 @@ static size_t on_write_answer(char *data, size_t size, size_t count, void *arg)
     size_t kept = bytes < room ? bytes : room;
     memcpy(outcome->body + outcome->body_bytes, data, kept);
     outcome->body_bytes += kept;
-    call->answer_bytes += bytes;
-    return call->answer_bytes <= ANSWER_BYTES_MAX ? bytes : 0;
+    return count_answer(call, bytes);
 }
 
 bool call_set_up_write(struct upstream_call *call)
@@ -145,6 +157,7 @@ int upstream_write(struct upstream *upstream, const struct upstream_piece *piece
     call->piece_offset = 0;
     call->request_bytes = bytes;
     call->head_whole = false;
+    call->answer_cut = false;
     if (curl_easy_setopt(call->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)bytes) != CURLE_OK ||
         call_start(call, on_done, arg) != 0) {
         call_put(call);

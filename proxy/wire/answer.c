@@ -112,6 +112,21 @@ static int take_field(struct answer *answer, struct text line)
     return 0;
 }
 
+/* Beyond the bounds. What refuses has said so by its head; what accepts makes no sense, and is
+ * none.
+ */
+static int cut_short(struct answer *answer)
+{
+    struct outcome *outcome = answer->outcome;
+    if (outcome->status < 300) {
+        return refuse(answer, "the answer is too long");
+    }
+    answer->keep_alive = false;
+    answer->left = OUTCOME_BODY_MAX - outcome->body_bytes;
+    answer->state = answer->left > 0 ? ANSWER_BODY : ANSWER_WHOLE;
+    return 0;
+}
+
 static int finish_interim(struct answer *answer)
 {
     if (answer->head.chunked || answer->head.length > 0) {
@@ -133,9 +148,6 @@ static int finish_head(struct answer *answer)
     if (head->chunked && (head->has_length || head->http_1_0)) {
         return refuse(answer, "Transfer-Encoding with Content-Length, or in HTTP/1.0");
     }
-    if (head->length > ANSWER_BYTES_MAX) {
-        return refuse(answer, "the answer is too long");
-    }
     answer->outcome->status = head->status;
     answer->outcome->retry_after_s = head->retry_after_s;
     answer->keep_alive = !head->close && (!head->http_1_0 || head->keep_alive);
@@ -144,6 +156,8 @@ static int finish_head(struct answer *answer)
         /* Without a body whatever the head says; but where it speaks of one, one may follow. */
         answer->keep_alive = answer->keep_alive && !head->chunked && head->length == 0;
         answer->state = ANSWER_WHOLE;
+    } else if (head->length > ANSWER_BYTES_MAX) {
+        return cut_short(answer);
     } else if (head->chunked) {
         answer->state = ANSWER_CHUNK_SIZE;
     } else if (head->has_length) {
@@ -176,7 +190,7 @@ static int take_chunk_size(struct answer *answer, struct text line)
     for (; digits < line.bytes && hex_of(line.start[digits]) >= 0; digits++) {
         size = size * 16 + (uint64_t)hex_of(line.start[digits]);
         if (size > ANSWER_BYTES_MAX) {
-            return refuse(answer, "the answer is too long");
+            return cut_short(answer);
         }
     }
     struct text rest =
@@ -311,7 +325,9 @@ int answer_add(struct answer *answer, const char *data, size_t bytes, size_t *ta
     }
     answer->bytes += looked_at - rest.bytes;
     if (status == 0 && answer->state != ANSWER_WHOLE && looked_at < bytes) {
-        status = refuse(answer, "the answer is too long");
+        status = cut_short(answer);
+        answer->state =
+            ANSWER_WHOLE; /* nothing more is taken in, for the rest of its words either */
     }
     if (status == 0) {
         *taken = looked_at - rest.bytes;

@@ -5,6 +5,9 @@
  *     answer_init() -> answer_add() for all that is received, until answer_whole()
  *                   -> answer_end() where the connection ends before
  *
+ * An answer beyond ANSWER_BYTES_MAX is none where it accepts. Where it refuses, its head has said
+ * so and the rest is cut off: it is whole early, and its connection is not to be used again.
+ *
  * Once something is refused, all that follows is too, for the same reason. */
 #ifndef AGENT_PROXY_WIRE_ANSWER_H
 #define AGENT_PROXY_WIRE_ANSWER_H
@@ -15,7 +18,7 @@
 
 struct outcome;
 
-#define ANSWER_BYTES_MAX      (64U * 1024U) /* of all heads, body and trailers: more makes no sense */
+#define ANSWER_BYTES_MAX      (64U * 1024U) /* of all heads, body and trailers */
 #define ANSWER_LINE_BYTES_MAX 8192
 #define ANSWER_INTERIM_MAX    32 /* heads of 1xx before the one that counts */
 

@@ -582,6 +582,6 @@ int main(void)
         cmocka_unit_test(test_cancel_at_any_time),
         cmocka_unit_test(test_a_number_given_out_again_stays_watched),
     };
-    return cmocka_run_group_tests_name("io/upstream_plain", tests, set_up_library,
+    return cmocka_run_group_tests_name("upstream/upstream_plain", tests, set_up_library,
                                        tear_down_library);
 }

@@ -666,6 +666,6 @@ int main(void)
         cmocka_unit_test(test_cancelling_writes_leaves_reads),
         cmocka_unit_test(test_a_dead_connection_is_no_loss_to_a_read),
     };
-    return cmocka_run_group_tests_name("io/upstream reads", tests, set_up_library,
+    return cmocka_run_group_tests_name("upstream/upstream reads", tests, set_up_library,
                                        tear_down_library);
 }

@@ -226,11 +226,11 @@ static void test_an_answer_in_crumbs(void **state)
     stage_close(&stage);
 }
 
-static void put_answer(struct bytes *out, size_t body_bytes)
+static void put_answer(struct bytes *out, unsigned status, size_t body_bytes)
 {
     char head[96];
-    int bytes =
-        snprintf(head, sizeof(head), "HTTP/1.1 400 No\r\nContent-Length: %zu\r\n\r\n", body_bytes);
+    int bytes = snprintf(head, sizeof(head), "HTTP/1.1 %u So\r\nContent-Length: %zu\r\n\r\n",
+                         status, body_bytes);
     put(out, head, (size_t)bytes);
     for (size_t i = 0; i < body_bytes; i++) {
         put_byte(out, (unsigned)('a' + i % 26));
@@ -247,7 +247,7 @@ static void test_of_a_long_answer_the_start_is_kept(void **state)
     stage_open(&stage);
     for (size_t i = 0; i < COUNT(sizes); i++) {
         struct bytes answer = {0};
-        put_answer(&answer, sizes[i]);
+        put_answer(&answer, 400, sizes[i]);
         struct peer *peer = bring_usual(&stage, &post);
         gateway_say_bytes(&stage, peer, answer.data, answer.size);
         await_status(&stage, &post, 400);
@@ -259,18 +259,21 @@ static void test_of_a_long_answer_the_start_is_kept(void **state)
     stage_close(&stage);
 }
 
-/* What goes on without end is no answer, whatever its status. */
-static void test_an_answer_beyond_all_bounds_is_broken(void **state)
+/* An answer that goes on without end, for which its connection is closed. */
+static void answer_beyond_all_bounds(unsigned status, enum outcome_kind kind)
 {
-    (void)state;
     struct stage stage;
     struct post post;
     struct bytes answer = {0};
     stage_open(&stage);
-    put_answer(&answer, 1000 * 1000);
+    put_answer(&answer, status, 1000 * 1000);
     struct peer *peer = bring_usual(&stage, &post);
     gateway_say_bytes(&stage, peer, answer.data, answer.size);
-    await_done(&stage, &post, OUTCOME_BROKEN);
+    await_done(&stage, &post, kind);
+    if (kind == OUTCOME_ANSWERED) {
+        assert_int_equal(post.outcome.status, status);
+        assert_int_equal(post.outcome.body_bytes, OUTCOME_BODY_MAX);
+    }
     gateway_expect_end(&stage, peer);
     bytes_free(&answer);
 
@@ -278,6 +281,19 @@ static void test_an_answer_beyond_all_bounds_is_broken(void **state)
     gateway_say(&stage, bring_usual(&stage, &post), NO_ANSWER);
     await_status(&stage, &post, 204);
     stage_close(&stage);
+}
+
+static void test_what_accepts_beyond_all_bounds_is_broken(void **state)
+{
+    (void)state;
+    answer_beyond_all_bounds(200, OUTCOME_BROKEN);
+}
+
+static void test_what_refuses_beyond_all_bounds_has_refused(void **state)
+{
+    (void)state;
+    answer_beyond_all_bounds(400, OUTCOME_ANSWERED);
+    answer_beyond_all_bounds(503, OUTCOME_ANSWERED);
 }
 
 static void test_retry_after(void **state)
@@ -866,7 +882,8 @@ int main(void)
         cmocka_unit_test(test_an_answer_is_its_status_and_body),
         cmocka_unit_test(test_an_answer_in_crumbs),
         cmocka_unit_test(test_of_a_long_answer_the_start_is_kept),
-        cmocka_unit_test(test_an_answer_beyond_all_bounds_is_broken),
+        cmocka_unit_test(test_what_accepts_beyond_all_bounds_is_broken),
+        cmocka_unit_test(test_what_refuses_beyond_all_bounds_has_refused),
         cmocka_unit_test(test_retry_after),
         cmocka_unit_test(test_outcomes_do_not_mix),
         cmocka_unit_test(test_a_gateway_that_is_not_there),
@@ -889,9 +906,8 @@ int main(void)
         cmocka_unit_test(test_free_drops_what_is_in_flight),
         cmocka_unit_test(test_a_url_that_is_none_fails_each_write),
     };
-    int failed =
-        cmocka_run_group_tests_name("io/upstream", tests, set_up_library, tear_down_library);
+    int failed = cmocka_run_group_tests_name("upstream", tests, set_up_library, tear_down_library);
     through_curl = true;
-    return failed + cmocka_run_group_tests_name("io/upstream by libcurl", tests, set_up_library,
+    return failed + cmocka_run_group_tests_name("upstream by libcurl", tests, set_up_library,
                                                 tear_down_library);
 }

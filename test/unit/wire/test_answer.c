@@ -309,6 +309,41 @@ static void test_all_that_goes_on_is_bounded(void **state)
     assert_false(goes_on(CHUNKED "0\r\n", "X: y\r\n", 11 * k));
 }
 
+/* A refusal is whole as soon as it is longer than any needs to be, with the start of its words. */
+static void test_a_refusal_without_end_counts(void **state)
+{
+    (void)state;
+    static const char *const framings[] = {
+        "Content-Length: 1000000000000\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\nfffffff\r\n",
+        "\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n",
+    };
+    const size_t more = 70 * 1024;
+    for (size_t i = 0; i < COUNT(framings); i++) {
+        char start[256];
+        (void)snprintf(start, sizeof(start), "HTTP/1.1 400 Bad\r\n%s", framings[i]);
+        size_t bytes = strlen(start);
+        char *text = malloc(bytes + more);
+        assert_non_null(text);
+        memcpy(text, start, bytes);
+        for (size_t at = 0; at < more; at++) {
+            text[bytes + at] = "1\r\ny\r\n"[i < 3 ? 3 : at % 6]; /* chunks without end, or just y */
+        }
+        for (size_t step = 1; step <= 1000; step += 333) {
+            struct fed fed;
+            feed(&fed, text, bytes + more, step);
+            assert_true(answer_whole(&fed.answer));
+            assert_false(fed.answer.keep_alive);
+            assert_int_equal(fed.outcome.status, 400);
+            assert_int_equal(fed.outcome.body_bytes, OUTCOME_BODY_MAX);
+            assert_int_equal(fed.outcome.body[0], 'y');
+            assert_memory_equal(fed.outcome.body, fed.outcome.body + 1, OUTCOME_BODY_MAX - 1);
+        }
+        free(text);
+    }
+}
+
 static void test_the_start_of_a_long_body_is_kept(void **state)
 {
     (void)state;
@@ -338,6 +373,7 @@ int main(void)
         cmocka_unit_test(test_excess),
         cmocka_unit_test(test_retry_after),
         cmocka_unit_test(test_all_that_goes_on_is_bounded),
+        cmocka_unit_test(test_a_refusal_without_end_counts),
         cmocka_unit_test(test_the_start_of_a_long_body_is_kept),
     };
     return cmocka_run_group_tests_name("wire/answer", tests, NULL, NULL);
