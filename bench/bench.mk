@@ -15,7 +15,7 @@ $(BENCH)/loadgen $(BENCH)/sink $(BENCH)/floor $(BENCH)/wire:
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lsnappy
 
 .PHONY: bench-tools
-bench-tools: $(BENCH)/loadgen $(BENCH)/sink $(BENCH)/floor $(BENCH)/wire ## Build the load generator, the sink and the floor
+bench-tools: $(BENCH)/loadgen $(BENCH)/sink $(BENCH)/floor $(BENCH)/wire ## Build the load generator, the sink, the floor and wire
 
 .PHONY: bench-smoke
 bench-smoke: all bench-tools ## Check the tools of bench/ against each other, under a minute

@@ -362,6 +362,13 @@ static void free_program(struct program *program)
         close(program->signal_fd);
     }
     status_free(program->status);
+    if (program->log.recent != NULL) {
+        program->log.recent = NULL;
+        log_recent_deinit(&program->recent);
+    }
+    if (program->count > 0) {
+        gateway_state_deinit(&program->shared.gateway);
+    }
     material_release(program->material);
     config_deinit(&program->config);
 }

@@ -91,7 +91,7 @@
       "Writes that were sent again at once because a reused connection proved dead: each may "     \
       "have reached the gateway twice.")                                                           \
     X(GATEWAY_STALE, "agent_proxy_gateway_stale_connections_total", "",                            \
-      "Connections not used again because something unread, or their end, was found on them.")     \
+      "Idle connections not used again because something unread was found on them.")               \
     X(RESENDS, "agent_proxy_batch_resends_total", "",                                              \
       "Parts of refused batches that were sent again.")                                            \
     X(RESENDS_DENIED, "agent_proxy_batch_resends_denied_total", "",                                \
@@ -112,15 +112,16 @@
       "Connections accepted by the listener.")
 
 /* X(ID, name, labels, help): a gauge, summed over workers. */
-#define METRICS_GAUGES(X)                                                                          \
-    X(CONNECTIONS, "agent_proxy_connections", "", "Connections open at the listener.")             \
-    X(WRITES_WAITING, "agent_proxy_write_requests_waiting", "",                                    \
-      "Remote-write requests that wait for the gateway's answer, queued or sent.")                 \
-    X(GATEWAY_MISCONFIGURED, "agent_proxy_gateway_misconfigured", "",                              \
-      "Workers whose last write was answered with 401, 403, 404, 405 or 3xx: settings are wrong.") \
-    X(READS_IN_FLIGHT, "agent_proxy_read_requests_in_flight", "",                                  \
-      "Reads that are at the gateway.")                                                            \
-    X(BATCHES_IN_FLIGHT, "agent_proxy_gateway_requests_in_flight", "",                             \
+#define METRICS_GAUGES(X)                                                                        \
+    X(CONNECTIONS, "agent_proxy_connections", "", "Connections open at the listener.")           \
+    X(WRITES_WAITING, "agent_proxy_write_requests_waiting", "",                                  \
+      "Remote-write requests that wait for the gateway's answer, queued or sent.")               \
+    X(GATEWAY_MISCONFIGURED, "agent_proxy_gateway_misconfigured", "",                            \
+      "Workers that have heard 401, 403, 404, 405 or 3xx, and no word on a write's data since: " \
+      "settings are wrong.")                                                                     \
+    X(READS_IN_FLIGHT, "agent_proxy_read_requests_in_flight", "",                                \
+      "Reads that are at the gateway.")                                                          \
+    X(BATCHES_IN_FLIGHT, "agent_proxy_gateway_requests_in_flight", "",                           \
       "Write requests at the gateway that are not answered yet.")
 
 /* X(ID, name, labels, help, scale, bounds...): a histogram. The value observed is an integer; a

@@ -40,7 +40,7 @@ struct batcher {
     uint64_t drained_since_us;
     uint64_t drained_per_s; /* [bytes/s] of the windows before, smoothed */
     bool cancelled;
-    bool misconfigured; /* the last answer spoke of our settings */
+    bool misconfigured; /* an answer spoke of our settings, and none of data since */
     bool in_trouble;    /* the last answer was not a verdict on data */
     struct log_gate trouble_gate;
     struct log_gate misconfig_gate;

@@ -376,15 +376,17 @@ static bool begin(struct connection *connection, const struct plain_request *req
     connection->body_left = exchange->body_bytes;
     exchange_enter(exchange, EXCHANGE_RECEIVING);
     connection_enter(connection, CONNECTION_BODY);
-    /* Too much to be drained: the reply goes out at once, and the connection with it. */
-    connection->leaves = exchange->body_bytes > server->settings.drain_bytes_max;
+    /* Too much to be drained: a reply now goes out at once, and the connection with it. */
+    bool too_long = exchange->body_bytes > server->settings.drain_bytes_max;
+    connection->leaves = too_long;
     server->direct_plain = request->head;
     request->handler->on_headers(request->handler->owner, exchange);
     server->direct_plain = NULL;
-    if (exchange->reply_status != 0 && connection->leaves) {
+    if (exchange->reply_status == 0) {
+        connection->leaves = false;
+    } else if (too_long) {
         direct_start_replying(connection);
     }
-    connection->leaves = connection->leaves && exchange->reply_status != 0;
     return true;
 }
 
@@ -403,7 +405,7 @@ static bool take_head(struct connection *connection)
     }
     ssize_t got = peek(connection, USUAL_HEAD_BYTES);
     if (got <= 0) {
-        connection->readable = false;
+        connection->readable = got < 0 && errno == EINTR;
         return go_on_after_failure(connection, got);
     }
     bool plain = plain_head_parse(server->direct_head, (size_t)got, &head) == 0;

@@ -78,7 +78,7 @@ struct connection {
     bool direct;
     bool readable;                  /* there may be something to read */
     bool tells_unread;              /* the kernel does, with each read */
-    bool leaves;                    /* closes with its next reply */
+    bool leaves;                    /* closes with its next reply, whatever the reply says */
     struct connection_queue *queue; /* that it is in; NULL: none */
     struct connection *queue_prev, *queue_next;
     uint64_t again_us;         /* while it waits for room: when to ask again at the latest */

@@ -1,7 +1,7 @@
 /* The HTTP/1.1 server of a worker: the listening socket, and a libmicrohttpd daemon in external
  * epoll mode for what does not take the fast path, both driven by the worker's loop. Owns them;
- * what comes in is in connection.c, and then in direct.c or mhd.c. Knows
- * nothing of what routes mean.
+ * what comes in is in connection.c, and then in direct.c or mhd.c. Knows nothing of what routes
+ * mean.
  *
  * What libmicrohttpd 0.9.75 does that its manual does not say is noted where it matters. */
 #include "server/server.h"

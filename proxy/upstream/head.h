@@ -1,7 +1,7 @@
 /* The head of a write by plain HTTP: the same for every write of an identity but for the number of
  * Content-Length, at which it ends. A part of the upstream, for nobody else. */
-#ifndef AGENT_PROXY_UPSTREAM_UPSTREAM_HEAD_H
-#define AGENT_PROXY_UPSTREAM_UPSTREAM_HEAD_H
+#ifndef AGENT_PROXY_UPSTREAM_HEAD_H
+#define AGENT_PROXY_UPSTREAM_HEAD_H
 
 #include "base/buf.h"
 

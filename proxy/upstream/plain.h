@@ -1,7 +1,6 @@
 /* Writes by plain HTTP without libcurl: straight from the pieces of a batch into the socket. For a
  * gateway by https://, a proxy on the way, or a limit on connections, which libcurl alone can count
- * for reads and writes together, there is write.c. A part of the upstream, for nobody
- * else. */
+ * for reads and writes together, there is write.c. A part of the upstream, for nobody else. */
 #ifndef AGENT_PROXY_UPSTREAM_PLAIN_H
 #define AGENT_PROXY_UPSTREAM_PLAIN_H
 

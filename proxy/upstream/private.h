@@ -1,6 +1,7 @@
 /* What the files of the upstream share: upstream.c (life, phases, calls of libcurl in general),
- * write.c and read.c (the two kinds of call), plain.c and
- * pool.c (writes without libcurl, and their connections). For nobody else. */
+ * write.c and read.c (the two kinds of call), plain.c, head.c and pool.c (writes without libcurl,
+ * their heads and connections), sockets.c (those of libcurl), identity.c (how all of them reach the
+ * gateway); probe.c stands alone. For nobody else. */
 #ifndef AGENT_PROXY_UPSTREAM_PRIVATE_H
 #define AGENT_PROXY_UPSTREAM_PRIVATE_H
 
@@ -112,8 +113,7 @@ const char *call_explain(const char *error);
 /* Set up the address of a call, as the identity has it reached. Errors: false without memory. */
 bool call_set_up_identity(struct upstream_call *call, const char *url);
 
-/* -- write.c, read.c, pool.c: options of every call of the kind ------
- */
+/* -- write.c, read.c, pool.c: options of every call of the kind -------------------------------- */
 
 bool call_set_up_write(struct upstream_call *call);
 bool call_set_up_read(struct upstream_call *call);

@@ -6,9 +6,7 @@
 #include <strings.h>
 
 #define READ_BUFFER_BYTES (64L * 1024L)
-#define HEAD_BYTES_MAX                                                         \
-    (128U * 1024U) /* of all heads and trailers of one answer: curl keeps them \
-                    */
+#define HEAD_BYTES_MAX    (128U * 1024U) /* of heads and trailers of one answer, which curl keeps */
 
 /* "HTTP/1.1 200 OK": the head of one answer begins, maybe of an interim one. */
 static unsigned status_of(const char *line, size_t bytes)
@@ -66,8 +64,7 @@ static size_t on_read_answer(char *data, size_t size, size_t count, void *arg)
 bool call_set_up_read(struct upstream_call *call)
 {
     CURL *easy = call->easy;
-    bool ok = true;
-    ok = call_set_up_identity(call, call->upstream->read_url);
+    bool ok = call_set_up_identity(call, call->upstream->read_url);
     UPSTREAM_SET(CURLOPT_HEADERFUNCTION, on_read_header);
     UPSTREAM_SET(CURLOPT_WRITEFUNCTION, on_read_answer);
     UPSTREAM_SET(CURLOPT_BUFFERSIZE, READ_BUFFER_BYTES);

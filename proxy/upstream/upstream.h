@@ -1,5 +1,5 @@
-/* The HTTP client side of a worker: requests to the gateway over pooled connections. Only files
- * that are named upstream_* include curl/curl.h.
+/* The HTTP client side of a worker: requests to the gateway over pooled connections. Only this
+ * folder includes curl/curl.h.
  *
  * Two kinds of call: a write sends pieces and brings back an outcome; a read streams its answer
  * to callbacks. Calls are begun by upstream_write() and upstream_read(), go out in

@@ -11,8 +11,8 @@ MAY_INCLUDE = {
     "config": {"config", "base"},
     "wire": {"wire", "base"},
     "io": {"io", "base"},
-    "server": {"server", "io", "wire", "config", "base"},
-    "upstream": {"upstream", "io", "wire", "config", "base"},
+    "server": {"server", "io", "wire", "base"},
+    "upstream": {"upstream", "io", "wire", "base"},
     "flow": {"flow", "server", "upstream", "io", "wire", "config", "base"},
 }
 # Libraries that one layer keeps to itself. Others include one header of it, "<layer>/<layer>.h",

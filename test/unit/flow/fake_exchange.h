@@ -1,5 +1,5 @@
 /* Exchanges without a server: what a handler may ask of one, and what it replied. To be included by
- * one file of a program: it stands in for the exchange_...() functions of io/server. */
+ * one file of a program: it stands in for the exchange_...() functions of server/server. */
 #ifndef AGENT_PROXY_TEST_FAKE_EXCHANGE_H
 #define AGENT_PROXY_TEST_FAKE_EXCHANGE_H
 

@@ -1,5 +1,5 @@
 /* A gateway without a network: writes are kept until the test says how they end. To be included by
- * one file of a program: it stands in for the writes of io/upstream. */
+ * one file of a program: it stands in for the writes of upstream/upstream. */
 #ifndef AGENT_PROXY_TEST_FAKE_UPSTREAM_H
 #define AGENT_PROXY_TEST_FAKE_UPSTREAM_H
 

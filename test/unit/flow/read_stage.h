@@ -1,6 +1,6 @@
 /* A relayed read between a fake client and a fake gateway: both are driven by hand, step by step.
  * To be included by one file of a program: it stands in for the exchange_...() functions of
- * io/server that reads use, and for the reads of io/upstream. */
+ * server/server that reads use, and for the reads of upstream/upstream. */
 #ifndef AGENT_PROXY_TEST_READ_STAGE_H
 #define AGENT_PROXY_TEST_READ_STAGE_H
 

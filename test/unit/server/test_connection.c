@@ -415,5 +415,5 @@ int main(void)
         cmocka_unit_test(test_without_descriptors_clients_wait),
         cmocka_unit_test(test_stopping_without_descriptors_does_not_spin),
     };
-    return cmocka_run_group_tests_name("io/server connections", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("server/server connections", tests, NULL, NULL);
 }

@@ -745,5 +745,5 @@ int main(void)
         cmocka_unit_test(test_the_common_reply_to_a_slow_reader),
         cmocka_unit_test(test_headers_that_each_reply_has),
     };
-    return cmocka_run_group_tests_name("io/server direct", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("server/server direct", tests, NULL, NULL);
 }

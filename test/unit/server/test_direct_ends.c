@@ -557,5 +557,5 @@ int main(void)
         cmocka_unit_test(test_a_server_may_end_while_one_leaves),
         cmocka_unit_test(test_a_server_may_end_with_a_request_unread_on_the_slow_path),
     };
-    return cmocka_run_group_tests_name("io/server direct ends", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("server/server direct ends", tests, NULL, NULL);
 }

@@ -392,5 +392,5 @@ int main(void)
         cmocka_unit_test(test_clients_that_leave_while_they_wait),
         cmocka_unit_test(test_nobody_waits_longer_than_a_body_may_take),
     };
-    return cmocka_run_group_tests_name("io/server direct room", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("server/server direct room", tests, NULL, NULL);
 }

@@ -219,5 +219,5 @@ int main(void)
         cmocka_unit_test(test_a_target_of_any_length_comes_whole),
         cmocka_unit_test(test_a_target_beyond_all_bounds_is_refused),
     };
-    return cmocka_run_group_tests_name("io/server refusals", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("server/server refusals", tests, NULL, NULL);
 }

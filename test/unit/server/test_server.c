@@ -504,5 +504,5 @@ int main(void)
         cmocka_unit_test(test_a_client_that_asks_first_is_told_to_go_on),
         cmocka_unit_test(test_a_client_that_asks_first_is_refused_without_100),
     };
-    return cmocka_run_group_tests_name("io/server", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("server", tests, NULL, NULL);
 }

@@ -565,7 +565,7 @@ int main(void)
         cmocka_unit_test(test_headers_are_visited_in_order),
         cmocka_unit_test(test_a_mark_stays_with_its_sender),
     };
-    int failed = cmocka_run_group_tests_name("io/server streams", tests, NULL, NULL);
-    return failed + cmocka_run_group_tests_name("io/server streams, the fast path", tests,
+    int failed = cmocka_run_group_tests_name("server/server streams", tests, NULL, NULL);
+    return failed + cmocka_run_group_tests_name("server/server streams, the fast path", tests,
                                                 take_fast_path, NULL);
 }
