@@ -1,7 +1,7 @@
 /* The floor: the least program that does the proxy's job for each request alone, as the limit of
- * what this machine can do without joining. One thread, bare sockets: take a request in, decode and
- * scan it, write its bytes to a keep-alive connection of its own, answer 204 once that has been
- * answered 2xx.
+ * what this machine can do without joining. One thread, or several processes for what sharing a
+ * core costs; bare sockets: take a request in, decode and scan it, write its bytes to a keep-alive
+ * connection of its own, answer 204 once that has been answered 2xx.
  *
  *   client --recv--> buffer --decode--> scratch --scan--> counts
  *                      |
@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -334,25 +335,46 @@ static void sweep(struct floor *floor)
     }
 }
 
+/* Go on as so many processes, which end with the first. True in that one. */
+static bool be_one_of(uint64_t processes)
+{
+    for (uint64_t i = 1; i < processes; i++) {
+        pid_t child = fork();
+        if (child < 0) {
+            bench_die("cannot fork: %s", strerror(errno));
+        }
+        if (child == 0) {
+            (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+            return false;
+        }
+    }
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     static struct floor floor;
     const char *listen_address = "127.0.0.1:0";
     const char *upstream = NULL;
+    uint64_t processes = 1;
     const struct args_option options[] = {
         {"listen", ARGS_TEXT, &listen_address, "host:port; port 0: a free one (127.0.0.1:0)"},
         {"upstream", ARGS_TEXT, &upstream, "http://host:port/path to send to"},
+        {"processes", ARGS_U64, &processes, "that share the port, which is not 0 then (1)"},
     };
     struct sockaddr_in address;
     args_parse(argc, argv, options, sizeof options / sizeof options[0]);
     args_url("upstream", upstream, &floor.url);
     args_address(listen_address, &address);
     (void)signal(SIGPIPE, SIG_IGN);
+    bool first = be_one_of(processes);
     poller_init(&floor.poller);
     floor.listener = (struct source){.on_ready = on_listener_ready, .context = &floor};
-    poller_listen(&floor.poller, &floor.listener, &address);
-    printf("listening 127.0.0.1:%u\n", ntohs(address.sin_port));
-    (void)fflush(stdout);
+    poller_listen(&floor.poller, &floor.listener, &address, processes > 1);
+    if (first) {
+        printf("listening 127.0.0.1:%u\n", ntohs(address.sin_port));
+        (void)fflush(stdout);
+    }
     for (;;) {
         poller_turn(&floor.poller);
         sweep(&floor);

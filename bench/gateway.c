@@ -481,7 +481,7 @@ struct gateway *gateway_new(const struct gateway_settings *settings, struct poll
     gateway->post.step_ms = settings->step_ms;
     gateway->receive = bench_alloc(1, RECEIVE_BYTES);
     gateway->listener = (struct source){.on_ready = on_listener_ready, .context = gateway};
-    poller_listen(poller, &gateway->listener, &gateway->settings.address);
+    poller_listen(poller, &gateway->listener, &gateway->settings.address, false);
     return gateway;
 }
 

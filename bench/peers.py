@@ -165,12 +165,13 @@ remote_write:
     ]
 
 
-def floor(setting):
+def floor(setting, processes=1):
     """bench/floor.c"""
     return [
         harness.tool(setting.build, "floor"),
         f"--listen=127.0.0.1:{setting.port}",
         f"--upstream={setting.upstream}",
+        f"--processes={processes}",
     ]
 
 
@@ -219,6 +220,7 @@ def known_peers(environment):
         Peer("vmagent", "decodes, queues", vmagent, "/api/v1/write", True),
         Peer("prometheus", "decodes, queues", prometheus, "/api/v1/write", True),
         Peer("floor", "decodes, relays", floor),
+        Peer("floor-2p", "two processes", lambda setting: floor(setting, 2)),
         Peer("agent-proxy", "decodes, joins", agent_proxy),
         Peer("agent-proxy-2w", "two workers", lambda setting: agent_proxy(setting, 2)),
     ]

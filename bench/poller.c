@@ -98,12 +98,15 @@ void poller_nonblocking(int fd)
     }
 }
 
-void poller_listen(struct poller *poller, struct source *source, struct sockaddr_in *address)
+void poller_listen(struct poller *poller, struct source *source, struct sockaddr_in *address,
+                   bool shared)
 {
     socklen_t size = sizeof *address;
     int one = 1;
+    int also_shared = shared;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &also_shared, sizeof also_shared) != 0 ||
         bind(fd, (const struct sockaddr *)address, size) != 0 || listen(fd, SOMAXCONN) != 0 ||
         getsockname(fd, (struct sockaddr *)address, &size) != 0) {
         bench_die("cannot listen on port %u: %s", ntohs(address->sin_port), strerror(errno));

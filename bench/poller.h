@@ -8,6 +8,7 @@
 
 #include <netinet/in.h>
 #include <stddef.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct source;
@@ -58,9 +59,11 @@ void poller_close(struct poller *poller, struct source *source);
 /* Make a descriptor non-blocking. */
 void poller_nonblocking(int fd);
 
-/* Listen on address, whose port is filled in when it was 0, and watch for connections. Ends the
- * program with exit code 1 when it cannot. */
-void poller_listen(struct poller *poller, struct source *source, struct sockaddr_in *address);
+/* Listen on address, whose port is filled in when it was 0, and watch for connections. shared: with
+ * other processes on the same port, among which the kernel shares them out. Ends the program with
+ * exit code 1 when it cannot. */
+void poller_listen(struct poller *poller, struct source *source, struct sockaddr_in *address,
+                   bool shared);
 
 /* Set or move a timer. */
 void poller_set(struct poller *poller, struct timer *timer, uint64_t at_us);

@@ -51,7 +51,9 @@ CLOSED = {
     "20x256": [Scenario("20x256", 20, 256)],
     "2000x64": [Scenario("2000x64", 2000, 64, peers=FAST)],
     "50ms-away": [Scenario("50ms-away", 2000, 8, ("--delay-ms=50",), FAST)],
-    "workers": [Scenario("workers", 2000, 8, peers=("agent-proxy", "agent-proxy-2w"))],
+    "workers": [
+        Scenario("workers", 2000, 8, peers=("floor", "floor-2p", "agent-proxy", "agent-proxy-2w"))
+    ],
     "connections": [
         Scenario(
             f"connections-{count}", 500, count, peers=CURVE, proxy_flags=MANY, share=0.5
