@@ -7,8 +7,8 @@
 #define BENCH_POLLER_H
 
 #include <netinet/in.h>
-#include <stddef.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct source;
