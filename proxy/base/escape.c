@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ESCAPE_PIECE_MAX 6 /* [bytes] \uXXXX */
+#define ESCAPE_PIECE_MAX 6 /* [bytes] of \u and four digits */
 
 static bool escape_is_tail(uint8_t byte)
 {

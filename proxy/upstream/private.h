@@ -46,7 +46,6 @@ struct upstream_call {
     uint64_t request_bytes;
     bool head_whole;     /* of the last answer, interim ones too */
     size_t answer_bytes; /* its heads among them */
-    bool answer_cut;     /* it refuses, and goes on beyond all bounds */
     /* a read */
     struct upstream_read read;
     unsigned status; /* of the head that is coming in; 0 once it is whole */
@@ -121,6 +120,10 @@ bool call_set_up_connect(struct upstream_call *call);
 
 /* CURLOPT_CLOSESOCKETFUNCTION of the pool; arg is the upstream. */
 int pool_on_close(void *arg, curl_socket_t fd);
+
+/* Whether the answer to a write refuses, and was cut off beyond all bounds: it counts, as in
+ * wire/answer. */
+bool call_write_refused_at_length(const struct upstream_call *call, long status);
 
 /* Why the answer to a write counts for nothing although curl says that it is whole; NULL when it
  * counts. */

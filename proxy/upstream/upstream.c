@@ -261,8 +261,9 @@ static void note_outcome(struct upstream_call *call, CURLcode code)
     struct outcome *outcome = &call->outcome;
     long status = 0;
     (void)curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
-    bool cut = call->kind == CALL_WRITE && call->answer_cut && code == CURLE_WRITE_ERROR;
-    outcome->kind = cut ? OUTCOME_ANSWERED : kind_of(code);
+    bool refused = call->kind == CALL_WRITE && code == CURLE_WRITE_ERROR &&
+                   call_write_refused_at_length(call, status);
+    outcome->kind = refused ? OUTCOME_ANSWERED : kind_of(code);
     if (outcome->kind == OUTCOME_ANSWERED && status <= 0 && call->kind != CALL_CONNECT) {
         outcome->kind = OUTCOME_BROKEN;
     }

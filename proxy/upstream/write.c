@@ -51,18 +51,11 @@ static bool is_status_line(const char *line, size_t bytes)
     return bytes >= 5 && memcmp(line, "HTTP/", 5) == 0;
 }
 
-/* How much of so many bytes more is taken: none beyond the bounds, which ends the call. An answer
- * that refuses counts nonetheless, as in wire/answer. */
+/* How much of so many bytes more is taken: none beyond the bounds, which ends the call. */
 static size_t count_answer(struct upstream_call *call, size_t bytes)
 {
-    long status = 0;
     call->answer_bytes += bytes;
-    if (call->answer_bytes <= ANSWER_BYTES_MAX) {
-        return bytes;
-    }
-    (void)curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
-    call->answer_cut = call->head_whole && status >= 300;
-    return 0;
+    return call->answer_bytes <= ANSWER_BYTES_MAX ? bytes : 0;
 }
 
 /* Counted together with the body: curl keeps each line, those of trailers without a bound. */
@@ -83,6 +76,11 @@ static size_t on_write_header(char *line, size_t size, size_t count, void *arg)
         call->outcome.retry_after_s = verdict_parse_retry_after(value.start, value.bytes);
     }
     return count_answer(call, bytes);
+}
+
+bool call_write_refused_at_length(const struct upstream_call *call, long status)
+{
+    return call->answer_bytes > ANSWER_BYTES_MAX && call->head_whole && status >= 300;
 }
 
 /* curl takes a head that the end of the connection cut short for a whole one. And where an early
@@ -157,7 +155,6 @@ int upstream_write(struct upstream *upstream, const struct upstream_piece *piece
     call->piece_offset = 0;
     call->request_bytes = bytes;
     call->head_whole = false;
-    call->answer_cut = false;
     if (curl_easy_setopt(call->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)bytes) != CURLE_OK ||
         call_start(call, on_done, arg) != 0) {
         call_put(call);
