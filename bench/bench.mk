@@ -6,7 +6,7 @@ BENCH_BASE := args bytes http poller samples
 
 $(BENCH)/%.o: CPPFLAGS += -I.
 
-$(BENCH)/loadgen: $(call bench_obj,loadgen load bodies body_template kubernetes histogram $(BENCH_BASE))
+$(BENCH)/loadgen: $(call bench_obj,loadgen load tally bodies body_template kubernetes histogram $(BENCH_BASE))
 $(BENCH)/sink: $(call bench_obj,sink gateway post store $(BENCH_BASE))
 $(BENCH)/floor: $(call bench_obj,floor args bytes http poller) $(call libs_of,wire)
 $(BENCH)/wire: $(call bench_obj,wire bodies body_template kubernetes args bytes samples) $(call libs_of,wire)

@@ -13,7 +13,7 @@ void bench_die(const char *format, ...)
     (void)vfprintf(stderr, format, arguments);
     va_end(arguments);
     (void)fputc('\n', stderr);
-    exit(1);
+    exit(2);
 }
 
 void *bench_alloc(size_t count, size_t bytes)

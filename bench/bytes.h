@@ -15,7 +15,7 @@ struct bytes {
 /* Allocate zeroed memory for count items; ends the program when there is none. */
 void *bench_alloc(size_t count, size_t bytes);
 
-/* End the program with a message on stderr and exit code 1. */
+/* End the program with a message on stderr and exit code 2. */
 __attribute__((noreturn, format(printf, 1, 2))) void bench_die(const char *format, ...);
 
 void bytes_reserve(struct bytes *bytes, size_t capacity);

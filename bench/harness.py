@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 
@@ -191,22 +192,49 @@ class Sink(Process):
 
     def get(self, path):
         """The text of one of its GET paths."""
-        with urllib.request.urlopen(f"http://{self.address}{path}", timeout=10) as answer:
-            return answer.read().decode()
+        try:
+            with urllib.request.urlopen(f"http://{self.address}{path}", timeout=10) as answer:
+                return answer.read().decode()
+        except OSError as error:
+            raise BenchError(f"the sink does not answer GET {path}: {error}") from error
 
     def stats(self):
         return json.loads(self.get("/stats"))
 
 
-def run_loadgen(build, url, *options, core=None, timeout=600):
-    """Run the load generator to its end. Returns its exit code and what it reports."""
-    command = [tool(build, "loadgen"), f"--url={url}", *options]
-    done = subprocess.run(
-        pinned(command, core), capture_output=True, text=True, timeout=timeout, check=False
-    )
-    if done.returncode not in (0, 1):
-        raise BenchError(f"loadgen: {done.stderr.strip()}")
-    return done.returncode, json.loads(done.stdout)
+def run_loadgen(build, url, *options, core=None, timeout=600, on_mark=None):
+    """Run the load generator to its end. Returns its exit code and what it reports.
+
+    on_mark is called with its pid twice while all connections are open: when the warm-up, which
+    options then have to ask for, is over, and when what is reported has been counted.
+    """
+    command = [tool(build, "loadgen"), f"--url={url}", *options, *(["--hold"] if on_mark else [])]
+    with subprocess.Popen(
+        pinned(command, core),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
+        guard = threading.Timer(timeout, child.kill)
+        guard.start()
+        output = ""
+        try:
+            for _ in range(2 if on_mark else 0):  # "warm", then the report
+                line = child.stdout.readline()
+                output += line
+                if line:
+                    on_mark(child.pid)
+            rest, errors = child.communicate()
+        except BaseException:
+            child.kill()
+            raise
+        finally:
+            guard.cancel()
+    lines = (output + rest).splitlines()
+    if child.returncode not in (0, 1) or not lines:
+        raise BenchError(f"loadgen: code {child.returncode}: {errors.strip()}")
+    return child.returncode, json.loads(lines[-1])
 
 
 def metric(port, name):

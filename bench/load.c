@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #define RECEIVE_BYTES 65536
-#define REFUSAL_BYTES 256
 #define PAUSE_US      10000 /* after a failure, so that a dead target is not hammered */
 #define RETRY_WAIT_US 100000
 
@@ -36,7 +35,7 @@ struct sender {
     struct bytes own_body; /* when it is unique */
     struct bytes head;
     size_t sent; /* [bytes] of head and body */
-    char refusal[REFUSAL_BYTES];
+    char refusal[TALLY_REFUSAL_BYTES];
     size_t refusal_bytes;
 };
 
@@ -47,13 +46,12 @@ struct load {
     struct sender *senders;
     uint64_t busy; /* senders that are not DONE */
     bool stopping;
+    bool warm;
     uint64_t start_us;
-    uint64_t last_answer_us;
     struct timer deadline;
     struct timer end;
-    struct load_counts counts;
-    struct histogram latencies;
-    char first_refusal[REFUSAL_BYTES + 1];
+    struct timer warm_up;
+    struct tally tally;
     struct bytes head_start; /* of every request, up to the length's value */
     char receive[RECEIVE_BYTES];
 };
@@ -67,10 +65,10 @@ static void sender_disconnect(struct sender *sender)
     http_reader_reset(&sender->reader);
 }
 
+/* Its connection stays until the load is freed: closing it belongs to nothing that is measured. */
 static void sender_done(struct sender *sender)
 {
     assert(sender->state != SENDER_DONE);
-    sender_disconnect(sender);
     poller_unset(sender->load->poller, &sender->timer);
     sender->state = SENDER_DONE;
     sender->load->busy--;
@@ -95,21 +93,9 @@ static void write_ack(const struct sender *sender, unsigned status)
 /* The request under way has its final answer (status 0: none): go on to the next one. */
 static void sender_finish(struct sender *sender, unsigned status)
 {
-    struct load *load = sender->load;
-    uint64_t now_us = poller_clock_us();
     write_ack(sender, status);
-    if (status / 100 == 2) {
-        load->counts.acknowledged++;
-        load->counts.samples_acknowledged += sender->body.samples;
-    } else if (status != 0) {
-        load->counts.refused++;
-    } else {
-        load->counts.unanswered++;
-    }
-    if (status != 0) {
-        histogram_add(&load->latencies, now_us > sender->due_us ? now_us - sender->due_us : 0);
-        load->last_answer_us = now_us;
-    }
+    tally_end(&sender->load->tally, status, sender->body.samples, sender->due_us,
+              poller_clock_us());
     sender->state = SENDER_REST;
     sender->sequence++;
     sender_next(sender);
@@ -131,7 +117,7 @@ static void sender_retry(struct sender *sender, unsigned status, uint64_t wait_u
 static void sender_fail(struct sender *sender, bool timeout)
 {
     struct load *load = sender->load;
-    *(timeout ? &load->counts.timeouts : &load->counts.connection_errors) += 1;
+    *(timeout ? &load->tally.counts.timeouts : &load->tally.counts.connection_errors) += 1;
     sender->failed = true;
     sender_disconnect(sender);
     uint64_t limit_us = load->settings.retry_wait_us_max;
@@ -152,15 +138,6 @@ static uint64_t retry_after_us(const struct sender *sender)
     return wait_us < limit_us ? wait_us : limit_us;
 }
 
-static void note_refusal(struct sender *sender, unsigned status)
-{
-    struct load *load = sender->load;
-    if (load->first_refusal[0] == '\0') {
-        (void)snprintf(load->first_refusal, sizeof load->first_refusal, "%u %.*s", status,
-                       (int)sender->refusal_bytes, sender->refusal);
-    }
-}
-
 static void sender_answered(struct sender *sender)
 {
     struct load *load = sender->load;
@@ -168,10 +145,7 @@ static void sender_answered(struct sender *sender)
     uint64_t wait_us = retry_after_us(sender);
     bool whole = sender->sent == sender->head.size + sender->body.bytes->size;
     sender->failed = false;
-    load->counts.status[status < LOAD_STATUS_END ? status : 0]++;
-    if (status / 100 != 2) {
-        note_refusal(sender, status);
-    }
+    tally_answer(&load->tally, status, sender->refusal, sender->refusal_bytes);
     if (!sender->reader.head.keep_alive || !whole) {
         sender_disconnect(sender);
     } else {
@@ -287,7 +261,7 @@ static void sender_connect(struct sender *sender)
     struct load *load = sender->load;
     int one = 1;
     const struct sockaddr_in *address = &load->settings.url.address;
-    load->counts.connects++;
+    load->tally.counts.connects++;
     sender->state = SENDER_CONNECTING;
     sender->source.fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (sender->source.fd < 0 ||
@@ -305,8 +279,8 @@ static void sender_connect(struct sender *sender)
 static void sender_attempt(struct sender *sender)
 {
     struct load *load = sender->load;
-    load->counts.attempts++;
-    load->counts.bytes_sent += sender->body.bytes->size;
+    load->tally.counts.attempts++;
+    load->tally.counts.bytes_sent += sender->body.bytes->size;
     sender->sent = 0;
     poller_set(load->poller, &sender->timer, poller_clock_us() + load->settings.timeout_us);
     if (sender->source.fd < 0) {
@@ -327,9 +301,12 @@ static void sender_begin(struct sender *sender)
     sender->head.size = 0;
     bytes_append(&sender->head, load->head_start.data, load->head_start.size);
     bytes_printf(&sender->head, "%zu\r\n\r\n", sender->body.bytes->size);
-    load->counts.requests++;
-    load->counts.samples_sent += sender->body.samples;
     sender_attempt(sender);
+}
+
+static uint64_t end_us(const struct load *load)
+{
+    return load->start_us + load->settings.warm_up_us + load->settings.duration_us;
 }
 
 /* Wait until the next request is due, or end. */
@@ -348,7 +325,7 @@ static void sender_next(struct sender *sender)
     } else {
         sender->due_us = now_us;
     }
-    if (settings->duration_us > 0 && sender->due_us >= load->start_us + settings->duration_us) {
+    if (settings->duration_us > 0 && sender->due_us >= end_us(load)) {
         sender_done(sender);
         return;
     }
@@ -381,8 +358,8 @@ static void abandon(struct load *load)
             continue;
         }
         if (sender->state != SENDER_REST) {
-            load->counts.unanswered++;
             write_ack(sender, 0);
+            tally_end(&load->tally, 0, sender->body.samples, sender->due_us, poller_clock_us());
         }
         sender_done(sender);
     }
@@ -412,9 +389,19 @@ static void on_deadline(struct timer *timer)
 static void on_end(struct timer *timer)
 {
     struct load *load = timer->context;
+    /* The last requests of a warm load are left out, as the first were counted that it had begun. */
+    load->tally.closed = load->settings.warm_up_us > 0;
     if (!load->stopping) {
         load_stop(load);
     }
+}
+
+/* Count anew from here on. */
+static void on_warm(struct timer *timer)
+{
+    struct load *load = timer->context;
+    tally_restart(&load->tally, poller_clock_us());
+    load->warm = true;
 }
 
 static void prepare_head(struct load *load)
@@ -441,6 +428,7 @@ struct load *load_new(const struct load_settings *settings, struct poller *polle
     prepare_head(load);
     load->deadline = (struct timer){.on_expiry = on_deadline, .context = load};
     load->end = (struct timer){.on_expiry = on_end, .context = load};
+    load->warm_up = (struct timer){.on_expiry = on_warm, .context = load};
     load->senders = bench_alloc(settings->bodies.senders, sizeof *load->senders);
     for (uint64_t i = 0; i < settings->bodies.senders; i++) {
         struct sender *sender = &load->senders[i];
@@ -456,12 +444,14 @@ struct load *load_new(const struct load_settings *settings, struct poller *polle
 void load_free(struct load *load)
 {
     for (uint64_t i = 0; i < load->settings.bodies.senders; i++) {
+        sender_disconnect(&load->senders[i]);
         http_reader_deinit(&load->senders[i].reader);
         bytes_free(&load->senders[i].own_body);
         bytes_free(&load->senders[i].head);
     }
     poller_unset(load->poller, &load->deadline);
     poller_unset(load->poller, &load->end);
+    poller_unset(load->poller, &load->warm_up);
     bodies_free(load->bodies);
     bytes_free(&load->head_start);
     free(load->senders);
@@ -471,14 +461,18 @@ void load_free(struct load *load)
 void load_start(struct load *load)
 {
     load->start_us = poller_clock_us();
-    load->last_answer_us = load->start_us;
+    load->tally.from_us = load->start_us;
+    load->warm = load->settings.warm_up_us == 0;
     load->busy = load->settings.bodies.senders;
     if (load->settings.deadline_us > 0) {
         poller_set(load->poller, &load->deadline, load->start_us + load->settings.deadline_us);
     }
     /* In an open loop all that is due before the end is sent, however late that may be. */
     if (load->settings.duration_us > 0 && load->settings.rate <= 0) {
-        poller_set(load->poller, &load->end, load->start_us + load->settings.duration_us);
+        poller_set(load->poller, &load->end, end_us(load));
+    }
+    if (!load->warm) {
+        poller_set(load->poller, &load->warm_up, load->start_us + load->settings.warm_up_us);
     }
     for (uint64_t i = 0; i < load->settings.bodies.senders; i++) {
         sender_next(&load->senders[i]);
@@ -490,22 +484,12 @@ bool load_is_done(const struct load *load)
     return load->busy == 0;
 }
 
-const struct load_counts *load_counts(const struct load *load)
+bool load_is_warm(const struct load *load)
 {
-    return &load->counts;
+    return load->warm;
 }
 
-const struct histogram *load_latencies(const struct load *load)
+const struct tally *load_tally(const struct load *load)
 {
-    return &load->latencies;
-}
-
-uint64_t load_duration_us(const struct load *load)
-{
-    return load->last_answer_us - load->start_us;
-}
-
-const char *load_first_refusal(const struct load *load)
-{
-    return load->first_refusal;
+    return &load->tally;
 }

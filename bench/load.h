@@ -11,8 +11,8 @@
 
 #include "bench/args.h"
 #include "bench/bodies.h"
-#include "bench/histogram.h"
 #include "bench/poller.h"
+#include "bench/tally.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,30 +22,14 @@ struct load_settings {
     struct args_list headers;
     struct bodies_settings bodies; /* its senders are the connections */
     uint64_t requests;             /* of each connection; 0: by time alone */
-    uint64_t duration_us;          /* 0: by count alone */
+    uint64_t warm_up_us;           /* what ends before is not told; not with requests */
+    uint64_t duration_us;          /* from then on; 0: by count alone */
     double rate;                   /* [requests/s] in all; 0: closed loop */
     bool retry;
     uint64_t retry_wait_us_max;
     uint64_t timeout_us;  /* of one attempt */
     uint64_t deadline_us; /* of the whole run; 0: none */
     int ack_fd;           /* -1: none */
-};
-
-#define LOAD_STATUS_END 600
-
-struct load_counts {
-    uint64_t requests;     /* begun */
-    uint64_t acknowledged; /* answered 2xx in the end */
-    uint64_t refused;      /* answered otherwise in the end */
-    uint64_t unanswered;   /* no answer in the end */
-    uint64_t attempts;
-    uint64_t status[LOAD_STATUS_END]; /* of all attempts */
-    uint64_t connection_errors;
-    uint64_t timeouts;
-    uint64_t connects;
-    uint64_t samples_sent; /* of each request once */
-    uint64_t samples_acknowledged;
-    uint64_t bytes_sent; /* bodies, of all attempts */
 };
 
 struct load;
@@ -58,18 +42,14 @@ void load_free(struct load *load);
 void load_start(struct load *load);
 bool load_is_done(const struct load *load);
 
+/* The warm-up is over. */
+bool load_is_warm(const struct load *load);
+
 /* Begin no more requests. A second call abandons those that are under way. */
 void load_stop(struct load *load);
 
-const struct load_counts *load_counts(const struct load *load);
-
-/* [us] from when a request was due to its final answer. */
-const struct histogram *load_latencies(const struct load *load);
-
-/* [us] from the start to the latest final answer */
-uint64_t load_duration_us(const struct load *load);
-
-/* The start of the first refusal's body, "" when there was none. */
-const char *load_first_refusal(const struct load *load);
+/* What it came to. In a closed loop with a warm-up it is closed when the time is up, while the last
+ * requests are still under way; else when the load is done. */
+const struct tally *load_tally(const struct load *load);
 
 #endif

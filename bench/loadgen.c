@@ -1,5 +1,5 @@
 /* A remote-write load generator: reads the options, runs the senders, prints what they saw as one
- * JSON object. Exit code: 0 when every request was answered 2xx in the end, 1 when not, 2 for
+ * JSON object, after a line "warm" where a warm-up is asked for. Exit code: 0 when every request was answered 2xx in the end, 1 when not, 2 for
  * wrong usage. */
 #include "bench/args.h"
 #include "bench/body_template.h"
@@ -20,6 +20,7 @@ struct raw_options {
     const char *shape;
     const char *ack_log;
     double seconds;
+    double warm_up_s;
     double deadline_s;
     uint64_t timeout_ms;
     uint64_t retry_wait_ms_max;
@@ -37,6 +38,9 @@ static void check_settings(const struct load_settings *settings, const struct ra
     if (settings->requests == 0 && settings->duration_us == 0) {
         args_fail("--requests=N or --seconds=S is needed");
     }
+    if (settings->warm_up_us > 0 && settings->duration_us == 0) {
+        args_fail("--warm-up needs --seconds");
+    }
     if (settings->bodies.series == 0 || settings->bodies.series > 1000000) {
         args_fail("--series: 1 to 1000000");
     }
@@ -52,7 +56,8 @@ static void check_settings(const struct load_settings *settings, const struct ra
     }
 }
 
-static void read_options(int argc, char **argv, struct load_settings *settings)
+/* hold: keep the connections after the report until standard input ends. */
+static void read_options(int argc, char **argv, struct load_settings *settings, bool *hold)
 {
     struct raw_options raw = {
         .shape = "kubernetes", .timeout_ms = 30000, .retry_wait_ms_max = 5000};
@@ -67,6 +72,9 @@ static void read_options(int argc, char **argv, struct load_settings *settings)
         {"connections", ARGS_U64, &settings->bodies.senders, "senders, each with a connection (1)"},
         {"requests", ARGS_U64, &settings->requests, "requests of each sender"},
         {"seconds", ARGS_F64, &raw.seconds, "begin requests for so long"},
+        {"warm-up", ARGS_F64, &raw.warm_up_s,
+         "[s] of --seconds' kind before it, of which nothing is told but 'warm' at its end (0)"},
+        {"hold", ARGS_FLAG, hold, "after the report keep the connections until stdin ends"},
         {"series", ARGS_U64, &settings->bodies.series,
          "series of one sample in each request (2000)"},
         {"rate", ARGS_F64, &settings->rate, "requests/s in all; 0: as fast as answered (0)"},
@@ -89,6 +97,7 @@ static void read_options(int argc, char **argv, struct load_settings *settings)
     };
     args_parse(argc, argv, options, sizeof options / sizeof options[0]);
     settings->duration_us = (uint64_t)(raw.seconds * 1e6);
+    settings->warm_up_us = (uint64_t)(raw.warm_up_s * 1e6);
     settings->deadline_us = (uint64_t)(raw.deadline_s * 1e6);
     settings->timeout_us = raw.timeout_ms * 1000;
     settings->retry_wait_us_max = raw.retry_wait_ms_max * 1000;
@@ -119,12 +128,11 @@ static void print_latencies(struct bytes *out, const struct histogram *latencies
                  (unsigned long long)mean);
 }
 
-static void print_result(const struct load *load)
+static void print_result(const struct tally *tally)
 {
-    const struct load_counts *counts = load_counts(load);
-    double seconds = (double)load_duration_us(load) / 1e6;
+    const struct tally_counts *counts = &tally->counts;
+    double seconds = (double)tally_duration_us(tally) / 1e6;
     double per_second = seconds > 0 ? 1 / seconds : 0;
-    const char *refusal = load_first_refusal(load);
     struct bytes out = {0};
 
     const struct {
@@ -150,7 +158,7 @@ static void print_result(const struct load *load)
     }
     bytes_printf(&out, "\"status\": {");
     const char *comma = "";
-    for (unsigned status = 0; status < LOAD_STATUS_END; status++) {
+    for (unsigned status = 0; status < TALLY_STATUS_END; status++) {
         if (counts->status[status] > 0) {
             bytes_printf(&out, "%s\"%u\": %llu", comma, status,
                          (unsigned long long)counts->status[status]);
@@ -161,9 +169,9 @@ static void print_result(const struct load *load)
                  (double)counts->acknowledged * per_second);
     bytes_printf(&out, ", \"samples_per_s\": %.1f",
                  (double)counts->samples_acknowledged * per_second);
-    print_latencies(&out, load_latencies(load));
+    print_latencies(&out, &tally->latencies);
     bytes_printf(&out, ", \"first_refusal\": ");
-    bytes_json_string(&out, refusal, strlen(refusal));
+    bytes_json_string(&out, tally->first_refusal, strlen(tally->first_refusal));
     bytes_append(&out, "}\n", 2);
     (void)fwrite(out.data, 1, out.size, stdout);
     (void)fflush(stdout);
@@ -179,22 +187,51 @@ static void on_signal(struct source *source, uint32_t events)
     }
 }
 
+static void wait_for_end_of_input(void)
+{
+    char waste[64];
+    while (read(STDIN_FILENO, waste, sizeof waste) > 0) {
+    }
+}
+
+/* Run a load to its end. Tells that it is warm and what it came to, each when it is so. */
+static void run(struct load *load, struct poller *poller)
+{
+    const struct tally *tally = load_tally(load);
+    bool told_warm = load_is_warm(load);
+    bool told = false;
+    while (!told || !load_is_done(load)) {
+        bool over = tally->closed || load_is_done(load);
+        if (!told_warm && (load_is_warm(load) || over)) {
+            told_warm = true;
+            (void)puts("warm");
+            (void)fflush(stdout);
+        }
+        if (!told && over) {
+            told = true;
+            print_result(tally);
+        } else {
+            poller_turn(poller);
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct load_settings settings;
-    read_options(argc, argv, &settings);
+    bool hold = false;
+    read_options(argc, argv, &settings, &hold);
     struct poller poller;
     poller_init(&poller);
     struct load *load = load_new(&settings, &poller);
     struct source signals = {.fd = -1, .on_ready = on_signal, .context = load};
     poller_signals(&poller, &signals);
     load_start(load);
-    while (!load_is_done(load)) {
-        poller_turn(&poller);
+    run(load, &poller);
+    if (hold) {
+        wait_for_end_of_input();
     }
-    print_result(load);
-    const struct load_counts *counts = load_counts(load);
-    int status = counts->acknowledged == counts->requests ? 0 : 1;
+    int status = load_tally(load)->failed ? 1 : 0;
     load_free(load);
     poller_close(&poller, &signals);
     poller_deinit(&poller);

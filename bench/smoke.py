@@ -33,8 +33,9 @@ class Run:
     def sink(self, *options):
         return harness.Sink(self.build, self.folder, *options)
 
-    def load(self, address, *options):
-        return harness.run_loadgen(self.build, f"http://{address}{PATH}", *options)
+    def load(self, address, *options, on_mark=None):
+        url = f"http://{address}{PATH}"
+        return harness.run_loadgen(self.build, url, *options, on_mark=on_mark)
 
 
 def expect(what, got, wanted):
@@ -213,6 +214,49 @@ def check_open_loop_keeps_its_rate(run):
         )
         expect("exit code", code, 0)
         expect("requests", report["requests"], 200)
+
+
+def check_a_warm_up_counts_for_nothing(run):
+    posts = []
+    with run.sink("--verify") as sink:
+        code, report = run.load(
+            sink.address,
+            "--connections=4",
+            "--series=20",
+            "--rate=200",
+            "--warm-up=0.5",
+            "--seconds=1",
+            on_mark=lambda _: posts.append(sink.stats()["posts"]),
+        )
+        expect("exit code", code, 0)
+        expect_items(sink.stats(), posts=300, samples=6000)
+    # 100 are due before, 200 after; a busy machine may be late with a few.
+    warm, end = posts
+    expect(f"{warm} posts in the warm-up", 95 <= warm < 200, True)
+    expect("posts in the end", end, 300)
+    expect(f"{report['requests']} requests told", 150 <= report["requests"] <= 205, True)
+    expect("samples told", report["samples_acknowledged"], 20 * report["requests"])
+    expect("connects told", report["connects"], 0)
+
+
+def check_a_closed_loop_is_counted_in_full_flow(run):
+    log = run.folder / "acks"
+    answered = []
+    with run.sink("--delay-ms=400") as sink:  # answers after 0.4, 0.8, 1.2 and 1.6 s
+        code, report = run.load(
+            sink.address,
+            "--connections=16",
+            "--series=20",
+            "--warm-up=0.6",
+            "--seconds=0.8",
+            f"--ack-log={log}",
+            on_mark=lambda _: answered.append(log.read_text().count("\n")),
+        )
+    expect("exit code", code, 0)
+    warm, told = answered
+    expect("answers", (warm, told), (16, 48))
+    expect("requests told", report["requests"], 32)
+    expect("under way then, and answered", log.read_text().count("\n") - told, 16)
 
 
 def check_open_loop_latency_counts_from_the_schedule(run):
