@@ -4,6 +4,7 @@ import shutil
 import subprocess
 
 import scenarios
+import tables
 
 BARS = ("2000x8", "500x32", "100x64", "20x256")
 STYLE = """set terminal svg size 900,480 font 'sans,13' background 'white'
@@ -71,7 +72,7 @@ def curve(results, folder, part, title, points):
         rows.append([point, *map(value, figures)])
     matrix(folder, part, [part, *peers], rows)
     commands = (
-        f"set logscale x\nset xlabel '{part}'\nset yrange [0:*]\n"
+        f"set logscale x\nset xlabel '{tables.CURVE_OVER[part]}'\nset yrange [0:*]\n"
         f"plot for [i=2:{len(peers) + 1}] '{part}.dat' using 1:i with linespoints lw 2 "
         "title columnheader(i)"
     )
@@ -83,7 +84,7 @@ def write(results, folder):
     if shutil.which("gnuplot") is None:
         return []
     cpu = "CPU ns per sample"
-    latency = results.scenarios("latency")
+    latency = [name for name in results.scenarios("latency") if not name.startswith("apart-")]
     drawn = {
         "cpu": bars(results, folder, "cpu", "CPU per sample", cpu, "cost", BARS,
                     "cpu_ns_per_sample"),
@@ -91,12 +92,14 @@ def write(results, folder):
                            "million samples/s", "cost", BARS, "samples_per_s", 1e6),
         "memory": bars(results, folder, "memory", "Peak resident memory", "MiB", "cost", BARS,
                        "rss_mib"),
-        "latency": bars(results, folder, "latency", "p99 latency at a fixed rate", "ms", "latency",
+        "latency": bars(results, folder, "latency", "p99 latency at a fixed rate, all on one CPU", "ms", "latency",
                         latency, "p99_ms"),
         "gateways": bars(results, folder, "gateways", "CPU of the gateway", cpu, "gateways",
                          results.scenarios("gateways"), "cpu_ns_per_sample"),
         "connections": curve(results, folder, "connections", "500 samples a request",
                              scenarios.CONNECTIONS),
+        "workers": curve(results, folder, "workers", "500 samples a request, one and two workers",
+                         scenarios.WORKERS_CONNECTIONS),
         "sizes": curve(results, folder, "sizes", "16 connections, by samples of a request",
                        scenarios.SIZES),
     }  # fmt: skip

@@ -151,7 +151,7 @@ def run(options, *limits):
 
 
 def at_rate(options):
-    """The rate that has to be sustained, for five times as long as other runs."""
+    """The rate that has to be sustained, for 5 s and more."""
     seconds = max(options.seconds * 5, 5)
     return run(options, f"--rate={SAMPLES_PER_SECOND / SERIES}", f"--seconds={seconds}")
 

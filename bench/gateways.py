@@ -13,7 +13,7 @@ import harness
 import peers
 
 LOADS = ((100, 64), (2000, 8))  # samples a request, connections
-SAMPLES_PER_SECOND = 200_000  # so many are sent for each second of --seconds
+SAMPLES = 200_000  # sent in a run, however long others are
 WARM_UP_REQUESTS = 20
 STEP_MS = 15000
 PAST_MS = 20 * 24 * 3600 * 1000  # samples begin so long ago, within what gateways take
@@ -71,7 +71,7 @@ def settled_cpu_ns(process):
 def measure(gateway, load, through_proxy, options):
     """One run. Returns the gateway's figures."""
     series, connections = load
-    requests = max(1, int(SAMPLES_PER_SECOND * options.seconds / series / connections))
+    requests = max(1, int(SAMPLES / series / connections))
     first_ms = int(time.time() * 1000) - PAST_MS
     with contextlib.ExitStack() as stack:
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))

@@ -1,25 +1,39 @@
 """One run of one peer under one load: what it cost, carried and added. Every function returns a
 dictionary of figures, whose names carry their units; results.py says what is done with them.
 
-A peer that acknowledges early is waited for: its CPU counts until every sample has reached the
-sink, which decodes and counts for that (it shares the load generator's CPU, not the peer's).
+What is counted begins when connections are open and warm, and ends while they still are; in a
+closed loop it begins and ends in full flow, with as many requests under way. A peer that acknowledges early is waited for instead: its CPU counts until every sample has reached
+the sink, which decodes and counts for that (it shares the load generator's CPU, not the peer's).
 """
 
 import contextlib
+import dataclasses
 import pathlib
+import statistics
 import tempfile
 import time
 
 import harness
 import peers
-import scenarios
 
-WARM_UP_SECONDS = 0.5
+WARM_UP_SECONDS = 0.5  # or as long as a run, if that is less
 DRAIN_SECONDS = 60
+HALF_LOAD_STEPS = 6
+HALF_LOAD_TOLERANCE = 0.03
 STEP_MS = 1000
 AHEAD_MS = 60_000  # Prometheus passes on only what is younger than itself
 # The warm-up's requests of one sender fit below this number; then come those that are measured.
 WARM_UP_REQUESTS_MAX = 4000
+
+
+@dataclasses.dataclass
+class Reading:
+    """What has been used up to some moment."""
+
+    cpu_ns: int  # of the peer
+    all_cpu_ns: int  # of load generator, sink and peer
+    posts: int
+    at_s: float
 
 
 class Bed:
@@ -29,8 +43,10 @@ class Bed:
         self.peer = peer
         self.scenario = scenario
         self.options = options
+        self.cores = scenario.cores(options.cores)
         self.process = None
         self.first_ms = int(time.time() * 1000) + AHEAD_MS
+        self.warm_up_s = min(WARM_UP_SECONDS, options.seconds)
         self.stack = contextlib.ExitStack()
 
     def __enter__(self):
@@ -38,7 +54,7 @@ class Bed:
             folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
             self.sink = stack.enter_context(
                 harness.Sink(
-                    self.options.build, folder, *self.sink_options(), core=self.options.cores.load
+                    self.options.build, folder, *self.sink_options(), core=self.cores.load
                 )
             )
             address = self.sink.address
@@ -50,7 +66,7 @@ class Bed:
                     self.sink.address,
                     self.scenario.proxy_flags,
                 )
-                command = harness.pinned(self.peer.command(setting), self.options.cores.peer)
+                command = harness.pinned(self.peer.command(setting), self.cores.peer)
                 self.process = stack.enter_context(
                     harness.Process(command, folder, self.peer.name)
                 )
@@ -68,34 +84,52 @@ class Bed:
             return self.scenario.sink
         return (*self.scenario.sink, "--verify", f"--t0={self.first_ms}", f"--step={STEP_MS}")
 
-    def load(self, seconds, *further, measured=True):
+    def load(self, seconds, *further, on_mark=None):
         """Run the load generator; returns its report. Every request has to be answered 2xx."""
-        times = ()
-        if self.peer.acknowledges_early:  # which looks at timestamps: none may come twice
-            first_ms = self.first_ms + (WARM_UP_REQUESTS_MAX * STEP_MS if measured else 0)
-            times = ("--unique", f"--t0={first_ms}", f"--step={STEP_MS}")
         code, report = harness.run_loadgen(
             self.options.build,
             self.url,
             *self.scenario.load(),
-            *times,
             f"--seconds={seconds}",
             *further,
-            core=self.options.cores.load,
+            core=self.cores.load,
+            on_mark=on_mark,
         )
         if self.process is not None:
             self.process.check()
-        if code != 0:
+        if code != 0 or not report["requests"]:
             raise harness.BenchError(
                 f"not every request was answered 2xx: {report['status']}, "
                 f"{report['unanswered']} unanswered, {report['first_refusal']!r}"
             )
         return report
 
-    def drain(self, samples):
-        """Wait until a peer that acknowledges early has passed on so many samples."""
-        if not self.peer.acknowledges_early:
-            return
+    def measure(self, seconds, *further):
+        """Load it. Returns the report and the readings before and after what it tells of."""
+        if self.peer.acknowledges_early:
+            return self.measure_until_arrived(seconds, *further)
+        readings = []
+        report = self.load(
+            seconds,
+            f"--warm-up={self.warm_up_s}",
+            *further,
+            on_mark=lambda loadgen: readings.append(self.read(loadgen)),
+        )
+        return report, *readings
+
+    def measure_until_arrived(self, seconds, *further):
+        """The same of a peer that acknowledges early. It looks at timestamps: none comes twice."""
+        times = ("--unique", f"--step={STEP_MS}")
+        first = self.load(self.warm_up_s, *times, f"--t0={self.first_ms}", *further)
+        self.wait_for(first["samples_sent"])
+        before = self.read()
+        then_ms = self.first_ms + WARM_UP_REQUESTS_MAX * STEP_MS
+        report = self.load(seconds, *times, f"--t0={then_ms}", *further)
+        self.wait_for(first["samples_sent"] + report["samples_sent"])
+        return report, before, self.read()
+
+    def wait_for(self, samples):
+        """Wait until so many samples have reached the sink."""
         end = time.monotonic() + DRAIN_SECONDS
         while (arrived := self.sink.stats()["samples"]) < samples:
             if time.monotonic() > end:
@@ -103,8 +137,12 @@ class Bed:
             self.process.check()
             time.sleep(0.02)
 
-    def cpu_ns(self):
-        return 0 if self.process is None else harness.cpu_ns(self.process.pid)
+    def read(self, loadgen=None):
+        """What has been used up to now; loadgen is its pid while it runs."""
+        cpu_ns = 0 if self.process is None else harness.cpu_ns(self.process.pid)
+        others_ns = harness.cpu_ns(self.sink.pid) + (harness.cpu_ns(loadgen) if loadgen else 0)
+        at_s = time.monotonic()
+        return Reading(cpu_ns, cpu_ns + others_ns, self.sink.stats()["posts"], at_s)
 
     def rss_mib(self):
         return 0 if self.process is None else harness.peak_rss_kib(self.process.pid) / 1024
@@ -118,26 +156,30 @@ def latencies(report):
     }
 
 
+def costs(report, before, after):
+    """What the requests of a report cost a peer and its gateway."""
+    cpu_ns = after.cpu_ns - before.cpu_ns
+    return {
+        "cpu_ns_per_sample": cpu_ns / report["samples_acknowledged"],
+        "cpu_us_per_request": cpu_ns / 1e3 / report["requests"],
+        "posts_per_request": (after.posts - before.posts) / report["requests"],
+    }
+
+
 def closed_loop(peer, scenario, options):
-    """As much as the peer carries."""
+    """As much as the peer carries. One that has to be waited for has costs that do not depend on
+    the load: it runs longer, so that they weigh less.
+    """
+    early = peer.acknowledges_early
     with Bed(peer, scenario, options) as bed:
-        seconds = options.seconds * scenario.share / (2 if peer.acknowledges_early else 1)
-        sent = bed.load(WARM_UP_SECONDS, measured=False)["samples_sent"]
-        bed.drain(sent)
-        posts, cpu, began = bed.sink.stats()["posts"], bed.cpu_ns(), time.monotonic()
-        report = bed.load(seconds)
-        bed.drain(sent + report["samples_sent"])
-        took = time.monotonic() - began if peer.acknowledges_early else report["duration_s"]
-        cpu = bed.cpu_ns() - cpu
-        samples = report["samples_acknowledged"]
+        report, before, after = bed.measure(options.seconds * (2 if early else 1))
+        took_s = after.at_s - before.at_s if early else report["duration_s"]
         return {
-            "cpu_ns_per_sample": cpu / samples,
-            "cpu_us_per_request": cpu / 1e3 / report["requests"],
-            "cores": cpu / 1e9 / took,
-            "requests_per_s": report["requests"] / took,
-            "samples_per_s": samples / took,
+            **costs(report, before, after),
+            "cores": (after.cpu_ns - before.cpu_ns) / 1e9 / took_s,
+            "requests_per_s": report["requests"] / took_s,
+            "samples_per_s": report["samples_acknowledged"] / took_s,
             "rss_mib": bed.rss_mib(),
-            "posts_per_request": (bed.sink.stats()["posts"] - posts) / report["requests"],
             **latencies(report),
         }
 
@@ -145,19 +187,31 @@ def closed_loop(peer, scenario, options):
 def open_loop(peer, scenario, options, rate):
     """Latencies at a fixed rate [requests/s]."""
     with Bed(peer, scenario, options) as bed:
-        bed.load(WARM_UP_SECONDS, f"--rate={rate}", measured=False)
-        posts, cpu = bed.sink.stats()["posts"], bed.cpu_ns()
-        report = bed.load(options.seconds * 2, f"--rate={rate}")
+        report, before, after = bed.measure(options.seconds * scenario.times, f"--rate={rate}")
+        took_s = after.at_s - before.at_s
         return {
             "rate": rate,
-            "cpu_us_per_request": (bed.cpu_ns() - cpu) / 1e3 / report["requests"],
-            "posts_per_request": (bed.sink.stats()["posts"] - posts) / report["requests"],
+            "cores": (after.cpu_ns - before.cpu_ns) / 1e9 / took_s,
+            "all_cores": (after.all_cpu_ns - before.all_cpu_ns) / 1e9 / took_s,
+            **costs(report, before, after),
             **latencies(report),
         }
 
 
 def half_load(scenario, options, known):
-    """Half of what agent-proxy carries in a closed loop of the same shape [requests/s]."""
-    shape = scenarios.Scenario(scenario.name, scenario.series, scenario.connections)
-    figures = closed_loop(known["agent-proxy"], shape, options)
-    return round(figures["requests_per_s"] / 2)
+    """The rate that is half load [requests/s]: with all on one CPU, that at which agent-proxy and
+    what stands around it keep that CPU half busy; else half of the throughput of a closed loop.
+    """
+
+    def median(function, figure, *arguments):
+        runs = [function(known["agent-proxy"], scenario, options, *arguments) for _ in range(3)]
+        return statistics.median(run[figure] for run in runs)
+
+    rate = median(closed_loop, "requests_per_s") / 2
+    # A request costs more the fewer come at once, so this takes more than one step.
+    for _ in range(HALF_LOAD_STEPS if scenario.together else 0):
+        busy = median(open_loop, "all_cores", rate)
+        if abs(busy - 0.5) < HALF_LOAD_TOLERANCE:
+            break
+        rate *= 0.5 / busy
+    return max(round(rate), 1)

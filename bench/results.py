@@ -24,9 +24,10 @@ def machine():
 class Results:
     """All figures of one bench, by key."""
 
-    def __init__(self, command, options=None):
+    def __init__(self, command, network="", options=None):
         self.about = {
             "machine": machine(),
+            "network": network,
             "date": datetime.date.today().isoformat(),
             "command": command,
             "options": options or {},
@@ -58,6 +59,16 @@ class Results:
         """One median, or None."""
         medians = self.median(part, scenario, peer)
         return None if medians is None else medians.get(name)
+
+    def change(self, own, base):
+        """How much more a sample costs by one key than by another, as a part of that: the median of
+        all rounds, in each of which both had their turn. None without a run.
+        """
+        pairs = zip(self.runs.get(own, ()), self.runs.get(base, ()))
+        changes = [
+            run["cpu_ns_per_sample"] / other["cpu_ns_per_sample"] - 1 for run, other in pairs
+        ]
+        return statistics.median(changes) if changes else None
 
     def scenarios(self, part):
         """Names of a part's scenarios, in the order of their runs."""

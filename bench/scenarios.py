@@ -4,7 +4,9 @@ import dataclasses
 
 FAST = ("nginx", "nginx-tuned", "haproxy", "floor", "agent-proxy")
 CURVE = ("nginx", "floor", "agent-proxy")
+WORKERS = ("floor", "floor-2p", "agent-proxy", "agent-proxy-2w")
 CONNECTIONS = (1, 4, 8, 32, 128, 512, 1024)
+WORKERS_CONNECTIONS = (8, 64, 512)
 SIZES = (20, 100, 500, 2000, 10000)
 
 
@@ -18,7 +20,10 @@ class Scenario:
     sink: tuple = ()  # further options of the sink
     peers: tuple = ()  # who is measured; (): all
     proxy_flags: tuple = ()  # of agent-proxy, where its defaults are meant to refuse such a load
-    share: float = 1  # of --seconds
+
+    def cores(self, cores):
+        """The CPUs for this load, of those that a bench has."""
+        return cores
 
     def load(self):
         """Options of the load generator."""
@@ -33,12 +38,20 @@ class Scenario:
 class OpenScenario(Scenario):
     """A load at a fixed rate; latency counts from when a request was due."""
 
-    rate: float = 0  # [requests/s]; 0: half of what agent-proxy carries in a closed loop
+    rate: float = 0  # [requests/s]; 0: half load
+    times: float = 4  # as long as a closed loop
+    together: bool = True  # all programs on the peer's CPU
 
     @property
     def describes(self):
-        rate = f"{self.rate:g} requests/s" if self.rate else "half of agent-proxy's throughput"
-        return f"{super().describes}, {rate}"
+        rate = f"{self.rate:g} requests/s" if self.rate else (
+            "the CPU half busy" if self.together else "half of agent-proxy's throughput"
+        )
+        where = "one CPU" if self.together else "two CPUs"
+        return f"{super().describes}, {where}, {rate}"
+
+    def cores(self, cores):
+        return dataclasses.replace(cores, load=cores.peer) if self.together else cores
 
 
 # 1,024 bodies are more than the default budget of 64 MiB.
@@ -52,18 +65,19 @@ CLOSED = {
     "2000x64": [Scenario("2000x64", 2000, 64, peers=FAST)],
     "50ms-away": [Scenario("50ms-away", 2000, 8, ("--delay-ms=50",), FAST)],
     "workers": [
-        Scenario("workers", 2000, 8, peers=("floor", "floor-2p", "agent-proxy", "agent-proxy-2w"))
+        Scenario(f"workers-{count}", 500, count, peers=WORKERS, proxy_flags=MANY)
+        for count in WORKERS_CONNECTIONS
     ],
     "connections": [
-        Scenario(
-            f"connections-{count}", 500, count, peers=CURVE, proxy_flags=MANY, share=0.5
-        )
+        Scenario(f"connections-{count}", 500, count, peers=CURVE, proxy_flags=MANY)
         for count in CONNECTIONS
     ],
     "sizes": [
-        Scenario(f"sizes-{series}", series, 16, peers=CURVE, share=0.5) for series in SIZES
+        Scenario(f"sizes-{series}", series, 16, peers=CURVE) for series in SIZES
     ],
 }
+# Those of several scenarios: a curve over the number in their names.
+CURVES = ("workers", "connections", "sizes")
 
 LATENCY_PEERS = ("direct", "nginx", "haproxy", "floor", "agent-proxy")
 OPEN = {
@@ -71,7 +85,13 @@ OPEN = {
         OpenScenario("latency-2000x8", 2000, 8, peers=LATENCY_PEERS),
         OpenScenario("latency-100x64", 100, 64, peers=LATENCY_PEERS),
     ],
-    "slow-sender": [OpenScenario("slow-sender", 100, 1, peers=LATENCY_PEERS, rate=50)],
+    "apart": [
+        OpenScenario("apart-2000x8", 2000, 8, peers=LATENCY_PEERS, times=2, together=False),
+        OpenScenario("apart-100x64", 100, 64, peers=LATENCY_PEERS, times=2, together=False),
+    ],
+    "slow-sender": [
+        OpenScenario("slow-sender", 100, 1, peers=LATENCY_PEERS, rate=50, times=8)
+    ],
 }
 
 # Those of gateways.py and container.py have a form of their own.

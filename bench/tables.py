@@ -10,6 +10,11 @@ def number(value, form):
     return ABSENT if value is None else format(value, form)
 
 
+def where(results):
+    """The machine, its network and the day, in a line."""
+    return ", ".join(results.about[name] for name in ("machine", "network", "date"))
+
+
 def table(head, rows):
     """Columns as wide as they have to be: the first to the left, the others to the right."""
     widths = [max(len(str(row[i])) for row in (head, *rows)) for i in range(len(head))]
@@ -59,6 +64,9 @@ def cost(results, part, scenario):
     return table(COST_HEAD, rows)
 
 
+CURVE_OVER = {"workers": "connections", "connections": "connections", "sizes": "samples"}
+
+
 def curve(results, part):
     """CPU per sample [ns] of each peer against the number in the scenarios' names."""
     names = results.scenarios(part)
@@ -68,15 +76,17 @@ def curve(results, part):
         costs = (results.figure(part, name, peer, "cpu_ns_per_sample") for peer in peers)
         joined = results.figure(part, name, "agent-proxy", "posts_per_request")
         rss = results.figure(part, name, "agent-proxy", "rss_mib")
+        spread = results.figure(part, name, "agent-proxy", "spread")
         rows.append(
             (
                 name.rpartition("-")[2],
                 *(number(value, ".1f") for value in costs),
+                number(spread, ".0%"),
                 number(joined, ".2f"),
                 number(rss, ".1f"),
             )
         )
-    return table((part, *peers, "POSTs/req", "RSS MiB"), rows)
+    return table((CURVE_OVER[part], *peers, "+-", "POSTs/req", "RSS MiB"), rows)
 
 
 def latency(results, scenario):
@@ -94,9 +104,14 @@ def latency(results, scenario):
                 *(f"{row[name]:.2f}" for name in points),
                 *(ABSENT if peer == "direct" else number(value, "+.2f") for value in added),
                 f"{row['cpu_us_per_request']:.1f}",
+                f"{row['cores']:.2f}",
+                f"{row['all_cores']:.2f}",
             )
         )
-    head = ("peer", "req/s", "p50 ms", "p99", "p99.9", "added p50", "p99", "p99.9", "CPU us/req")
+    head = (
+        "peer", "req/s", "p50 ms", "p99", "p99.9", "added p50", "p99", "p99.9", "CPU us/req",
+        "cores", "all",
+    )  # fmt: skip
     return table(head, rows)
 
 
@@ -167,7 +182,7 @@ def readme(results):
     head = ["program", *(f"{name} ns/sample" for name in shown), "Msamples/s", "RSS MiB"]
     head.append("added p99 ms")
     lines = [
-        f"Measured on {about['machine']}, {about['date']}, by `{about['command']}`:",
+        f"Measured on {where(results)}, by `{about['command']}`:",
         "",
         f"| {' | '.join(head)} |",
         f"| --- |{' ---: |' * (len(head) - 1)}",
@@ -186,7 +201,7 @@ def readme(results):
     lines += [
         "",
         "2000x8 is 2,000 samples a request over 8 connections. CPU is that of the program alone,",
-        "on one core; throughput, peak memory and the p99 that it adds to going direct, at half of",
-        "agent-proxy's throughput, are those of 2000x8.",
+        "on one core; throughput, peak memory and the p99 that it adds to going direct, all on one",
+        "CPU that is half busy, are those of 2000x8.",
     ]
     return "\n".join(lines) + "\n"

@@ -62,13 +62,13 @@ def added(results, scenario, peer, name):
     return None if with_peer is None or direct is None else with_peer - direct
 
 
-def latency(results, scenario, what):
-    line = Line(what)
+def latency(results, scenario, what, goal=False):
+    line = Line(what, goal=goal)
     p99_ms = added(results, scenario, "agent-proxy", "p99_ms")
     if p99_ms is not None:
         line.figure = f"{p99_ms:.2f} ms"
         line.reached = p99_ms < 1
-        # What programs that do less add tells how much of it is the machine's.
+        # How much of it is the machine's.
         others = {peer: added(results, scenario, peer, "p99_ms") for peer in ("nginx", "floor")}
         others = [f"{peer} {ms:.2f}" for peer, ms in others.items() if ms is not None]
         if others:
@@ -93,60 +93,59 @@ def container(results):
     return line
 
 
-def connection_costs(results, peer):
-    """What a sample costs a peer [ns], by the number of connections."""
-    costs = {
-        count: results.figure("connections", f"connections-{count}", peer, "cpu_ns_per_sample")
-        for count in scenarios.CONNECTIONS
-        if 8 <= count <= 512
+def changes(results, part, counts, own, base, base_count=None):
+    """How much more a sample costs one peer than another, by the number of connections; the other
+    with as many, or always with base_count.
+    """
+    found = {
+        count: results.change(
+            (part, f"{part}-{count}", own), (part, f"{part}-{base_count or count}", base)
+        )
+        for count in counts
     }
-    return {count: cost for count, cost in costs.items() if cost}
+    return {count: change for count, change in found.items() if change is not None}
 
 
-def largest_change(costs):
-    """From the cost at 8 connections, as a part of it; None where that or 512's is missing."""
-    if 8 not in costs or 512 not in costs:
-        return None
-    return max(abs(cost / costs[8] - 1) for cost in costs.values())
+def within(line, own, others):
+    """Fill a line with changes that have to be within 5 %, and with those of others beside them."""
+
+    def listed(by_count):
+        return ", ".join(f"{change:+.1%} at {count}" for count, change in by_count.items())
+
+    if own:
+        line.figure = listed(own)
+        line.reached = max(abs(change) for change in own.values()) <= 0.05
+        others = [f"{peer} {listed(its)}" for peer, its in others.items() if its]
+        if others:
+            line.figure += f" ({'; '.join(others)})"
+    return line
 
 
 def connections(results):
-    line = Line("CPU per sample within 5 % from 8 to 512 connections")
-    costs = connection_costs(results, "agent-proxy")
-    change = largest_change(costs)
-    if change is not None:
-        line.figure = f"{change:.1%} from the {costs[8]:.1f} ns of 8: " + ", ".join(
-            f"{cost:.1f} of {count}" for count, cost in costs.items() if count != 8
-        )
-        line.reached = change <= 0.05
-        # Bodies of many connections lie in no cache: what programs that do less pay for that.
-        others = {
-            peer: largest_change(connection_costs(results, peer)) for peer in ("nginx", "floor")
-        }
-        others = [f"{peer} {change:.1%}" for peer, change in others.items() if change is not None]
-        if others:
-            line.figure += f" ({', '.join(others)})"
-    return line
+    counts = [count for count in scenarios.CONNECTIONS if 8 < count <= 512]
+    own, *others = (
+        changes(results, "connections", counts, peer, peer, 8)
+        for peer in ("agent-proxy", "nginx", "floor")
+    )
+    # Bodies of many connections lie in no cache: what others pay for that.
+    return within(
+        Line("CPU per sample within 5 % from 8 to 512 connections"),
+        own if 512 in own else {},
+        dict(zip(("nginx", "floor"), others)),
+    )
 
 
-def workers(results):
-    line = Line("CPU per sample within 5 % with 2 workers")
-    one = results.figure("cost", "workers", "agent-proxy", "cpu_ns_per_sample")
-    two = results.figure("cost", "workers", "agent-proxy-2w", "cpu_ns_per_sample")
-    if one and two:
-        line.figure = f"{two:.1f} against {one:.1f} ns a sample: {two / one - 1:+.1%}"
-        line.reached = abs(two / one - 1) <= 0.05
-        # What two processes with nothing in common pay for the same core.
-        alone = results.figure("cost", "workers", "floor", "cpu_ns_per_sample")
-        shared = results.figure("cost", "workers", "floor-2p", "cpu_ns_per_sample")
-        if alone and shared:
-            line.figure += f" (floor {shared / alone - 1:+.1%})"
-    return line
+def workers(results, counts, what, goal=False):
+    own = changes(results, "workers", counts, "agent-proxy-2w", "agent-proxy")
+    # What two processes with nothing in common pay for the same core.
+    floor = changes(results, "workers", counts, "floor-2p", "floor")
+    return within(Line(what, goal=goal), own if len(own) == len(counts) else {}, {"floor": floor})
 
 
 def lines(results):
     """All targets, in the order in which the project states them."""
     large, small = "2000x8", "100x64"
+    few, *many = scenarios.WORKERS_CONNECTIONS
     return [
         cheaper(results, large, "vmagent", 10, f"{large}: 10 times fewer CPU than vmagent"),
         cheaper(results, large, "prometheus", 10, f"{large}: 10 times fewer than Prometheus"),
@@ -157,12 +156,15 @@ def lines(results):
         at_most(results, small, "nginx", 1, f"{small}: below nginx"),
         at_most(results, small, "nginx", 0.75, f"{small}: three quarters of nginx", True),
         memory(results),
-        latency(results, "latency-2000x8", "added p99 at half load, 2000x8: under 1 ms"),
-        latency(results, "latency-100x64", "added p99 at half load, 100x64: under 1 ms"),
+        latency(results, "latency-2000x8", f"added p99, one CPU half busy, {large}: under 1 ms"),
+        latency(results, "latency-100x64", f"added p99, one CPU half busy, {small}: under 1 ms"),
+        latency(results, "apart-2000x8", f"the same, two CPUs, half throughput, {large}", True),
+        latency(results, "apart-100x64", f"the same, two CPUs, half throughput, {small}", True),
         latency(results, "slow-sender", "added p99 with one slow sender: under 1 ms, no lingering"),
         container(results),
         connections(results),
-        workers(results),
+        workers(results, many, f"CPU per sample within 5 % with 2 workers, {many[0]} and more"),
+        workers(results, [few], f"the same with {few} connections, {few // 2} each", True),
     ]
 
 
