@@ -389,7 +389,8 @@ static void on_deadline(struct timer *timer)
 static void on_end(struct timer *timer)
 {
     struct load *load = timer->context;
-    /* The last requests of a warm load are left out, as the first were counted that it had begun. */
+    /* The last requests of a warm load are left out, as the first were counted that it had begun.
+     */
     load->tally.closed = load->settings.warm_up_us > 0;
     if (!load->stopping) {
         load_stop(load);

@@ -1,6 +1,6 @@
 /* A remote-write load generator: reads the options, runs the senders, prints what they saw as one
- * JSON object, after a line "warm" where a warm-up is asked for. Exit code: 0 when every request was answered 2xx in the end, 1 when not, 2 for
- * wrong usage. */
+ * JSON object, after a line "warm" where a warm-up is asked for. Exit code: 0 when every request
+ * was answered 2xx in the end, 1 when not, 2 for wrong usage. */
 #include "bench/args.h"
 #include "bench/body_template.h"
 #include "bench/bytes.h"

@@ -60,16 +60,6 @@ class Results:
         medians = self.median(part, scenario, peer)
         return None if medians is None else medians.get(name)
 
-    def change(self, own, base):
-        """How much more a sample costs by one key than by another, as a part of that: the median of
-        all rounds, in each of which both had their turn. None without a run.
-        """
-        pairs = zip(self.runs.get(own, ()), self.runs.get(base, ()))
-        changes = [
-            run["cpu_ns_per_sample"] / other["cpu_ns_per_sample"] - 1 for run, other in pairs
-        ]
-        return statistics.median(changes) if changes else None
-
     def scenarios(self, part):
         """Names of a part's scenarios, in the order of their runs."""
         return list(dict.fromkeys(key[1] for key in self.runs if key[0] == part))

@@ -13,11 +13,11 @@
 #define TALLY_REFUSAL_BYTES 256
 
 struct tally_counts {
-    uint64_t requests;     /* ended, in one of three ways: */
-    uint64_t acknowledged; /* answered 2xx in the end */
-    uint64_t refused;      /* answered otherwise in the end */
-    uint64_t unanswered;   /* no answer in the end */
-    uint64_t attempts;     /* begun */
+    uint64_t requests;                 /* ended, in one of three ways: */
+    uint64_t acknowledged;             /* answered 2xx in the end */
+    uint64_t refused;                  /* answered otherwise in the end */
+    uint64_t unanswered;               /* no answer in the end */
+    uint64_t attempts;                 /* begun */
     uint64_t status[TALLY_STATUS_END]; /* of all attempts */
     uint64_t connection_errors;
     uint64_t timeouts;
@@ -34,7 +34,8 @@ struct tally {
     uint64_t from_us;           /* when counting began */
     uint64_t last_answer_us;    /* 0: none */
     bool closed;                /* nothing is added any more */
-    bool failed; /* a request was not acknowledged in the end, be it before from_us or when closed */
+    bool
+        failed; /* a request was not acknowledged in the end, be it before from_us or when closed */
     char first_refusal[TALLY_REFUSAL_BYTES + 1]; /* status and text, "" without one */
 };
 

@@ -97,13 +97,12 @@ def changes(results, part, counts, own, base, base_count=None):
     """How much more a sample costs one peer than another, by the number of connections; the other
     with as many, or always with base_count.
     """
-    found = {
-        count: results.change(
-            (part, f"{part}-{count}", own), (part, f"{part}-{base_count or count}", base)
-        )
-        for count in counts
-    }
-    return {count: change for count, change in found.items() if change is not None}
+
+    def cost(peer, count):
+        return results.figure(part, f"{part}-{count}", peer, "cpu_ns_per_sample")
+
+    found = {count: (cost(own, count), cost(base, base_count or count)) for count in counts}
+    return {count: its / other - 1 for count, (its, other) in found.items() if its and other}
 
 
 def within(line, own, others):
