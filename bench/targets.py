@@ -106,14 +106,16 @@ def changes(results, part, counts, own, base, base_count=None):
 
 
 def within(line, own, others):
-    """Fill a line with changes that have to be within 5 %, and with those of others beside them."""
+    """Fill a line with changes of which none may be dearer by more than 5 %, and with those of
+    others beside them. What is cheaper is joined better, which is no fault.
+    """
 
     def listed(by_count):
         return ", ".join(f"{change:+.1%} at {count}" for count, change in by_count.items())
 
     if own:
         line.figure = listed(own)
-        line.reached = max(abs(change) for change in own.values()) <= 0.05
+        line.reached = max(own.values()) <= 0.05
         others = [f"{peer} {listed(its)}" for peer, its in others.items() if its]
         if others:
             line.figure += f" ({'; '.join(others)})"
