@@ -78,8 +78,8 @@ CLOSED = {
 }
 # Those of several scenarios: a curve over the number in their names.
 CURVES = ("workers", "connections", "sizes")
-# Rounds of a group, in units of --repeats: more of them where a few percent decide.
-ROUNDS = {"100x64": 2, "workers": 2, "connections": 2}
+# Those where a few percent decide: they get twice as many rounds.
+TWICE = ("100x64", "workers", "connections")
 
 LATENCY_PEERS = ("direct", "nginx", "haproxy", "floor", "agent-proxy")
 OPEN = {
