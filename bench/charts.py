@@ -84,7 +84,6 @@ def write(results, folder):
     if shutil.which("gnuplot") is None:
         return []
     cpu = "CPU ns per sample"
-    latency = [name for name in results.scenarios("latency") if not name.startswith("apart-")]
     drawn = {
         "cpu": bars(results, folder, "cpu", "CPU per sample", cpu, "cost", BARS,
                     "cpu_ns_per_sample"),
@@ -92,8 +91,8 @@ def write(results, folder):
                            "million samples/s", "cost", BARS, "samples_per_s", 1e6),
         "memory": bars(results, folder, "memory", "Peak resident memory", "MiB", "cost", BARS,
                        "rss_mib"),
-        "latency": bars(results, folder, "latency", "p99 latency at a fixed rate, all on one CPU", "ms", "latency",
-                        latency, "p99_ms"),
+        "latency": bars(results, folder, "latency", "p99 latency at a fixed rate", "ms", "latency",
+                        results.scenarios("latency"), "p99_ms"),
         "gateways": bars(results, folder, "gateways", "CPU of the gateway", cpu, "gateways",
                          results.scenarios("gateways"), "cpu_ns_per_sample"),
         "connections": curve(results, folder, "connections", "500 samples a request",

@@ -46,7 +46,6 @@ struct load {
     struct sender *senders;
     uint64_t busy; /* senders that are not DONE */
     bool stopping;
-    bool warm;
     uint64_t start_us;
     struct timer deadline;
     struct timer end;
@@ -402,7 +401,6 @@ static void on_warm(struct timer *timer)
 {
     struct load *load = timer->context;
     tally_restart(&load->tally, poller_clock_us());
-    load->warm = true;
 }
 
 static void prepare_head(struct load *load)
@@ -463,7 +461,6 @@ void load_start(struct load *load)
 {
     load->start_us = poller_clock_us();
     load->tally.from_us = load->start_us;
-    load->warm = load->settings.warm_up_us == 0;
     load->busy = load->settings.bodies.senders;
     if (load->settings.deadline_us > 0) {
         poller_set(load->poller, &load->deadline, load->start_us + load->settings.deadline_us);
@@ -472,7 +469,7 @@ void load_start(struct load *load)
     if (load->settings.duration_us > 0 && load->settings.rate <= 0) {
         poller_set(load->poller, &load->end, end_us(load));
     }
-    if (!load->warm) {
+    if (load->settings.warm_up_us > 0) {
         poller_set(load->poller, &load->warm_up, load->start_us + load->settings.warm_up_us);
     }
     for (uint64_t i = 0; i < load->settings.bodies.senders; i++) {
@@ -487,7 +484,7 @@ bool load_is_done(const struct load *load)
 
 bool load_is_warm(const struct load *load)
 {
-    return load->warm;
+    return load->settings.warm_up_us == 0 || load->tally.from_us > load->start_us;
 }
 
 const struct tally *load_tally(const struct load *load)

@@ -1,6 +1,6 @@
 /* A remote-write load generator: reads the options, runs the senders, prints what they saw as one
  * JSON object, after a line "warm" where a warm-up is asked for. Exit code: 0 when every request
- * was answered 2xx in the end, 1 when not, 2 for wrong usage. */
+ * was answered 2xx in the end, 1 when not, 2 when it cannot run. */
 #include "bench/args.h"
 #include "bench/body_template.h"
 #include "bench/bytes.h"
@@ -73,7 +73,7 @@ static void read_options(int argc, char **argv, struct load_settings *settings, 
         {"requests", ARGS_U64, &settings->requests, "requests of each sender"},
         {"seconds", ARGS_F64, &raw.seconds, "begin requests for so long"},
         {"warm-up", ARGS_F64, &raw.warm_up_s,
-         "[s] of --seconds' kind before it, of which nothing is told but 'warm' at its end (0)"},
+         "[s] load before --seconds, not counted; prints 'warm' at its end (0)"},
         {"hold", ARGS_FLAG, hold, "after the report keep the connections until stdin ends"},
         {"series", ARGS_U64, &settings->bodies.series,
          "series of one sample in each request (2000)"},

@@ -92,7 +92,9 @@ OPEN = {
         OpenScenario("apart-100x64", 100, 64, peers=LATENCY_PEERS, times=2, together=False),
     ],
     "slow-sender": [
-        OpenScenario("slow-sender", 100, 1, peers=LATENCY_PEERS, rate=50, times=8)
+        OpenScenario(
+            "slow-sender", 100, 1, peers=LATENCY_PEERS, rate=50, times=8, together=False
+        )
     ],
 }
 

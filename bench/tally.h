@@ -33,9 +33,8 @@ struct tally {
     struct histogram latencies; /* [us] from when a request was due to its final answer */
     uint64_t from_us;           /* when counting began */
     uint64_t last_answer_us;    /* 0: none */
-    bool closed;                /* nothing is added any more */
-    bool
-        failed; /* a request was not acknowledged in the end, be it before from_us or when closed */
+    bool closed;                /* no further end of a request is counted */
+    bool failed;                /* one was not acknowledged, be it uncounted */
     char first_refusal[TALLY_REFUSAL_BYTES + 1]; /* status and text, "" without one */
 };
 
