@@ -70,7 +70,7 @@ class Results:
         )
 
     def write(self, folder):
-        """runs.csv, medians.csv and results.json."""
+        """runs.csv, medians.csv and results.json, none rounded: a table rounds once, from them."""
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "runs.csv").open("w", newline="") as file:
             out = csv.writer(file, lineterminator="\n")
@@ -78,13 +78,13 @@ class Results:
             for key, runs in self.runs.items():
                 for number, run in enumerate(runs, 1):
                     for name, value in run.items():
-                        out.writerow((*key, number, name, f"{value:.6g}"))
+                        out.writerow((*key, number, name, value))
         with (folder / "medians.csv").open("w", newline="") as file:
             out = csv.writer(file, lineterminator="\n")
             out.writerow(("part", "scenario", "peer", "figure", "median"))
             for key in self.runs:
                 for name, value in self.median(*key).items():
-                    out.writerow((*key, name, f"{value:.6g}"))
+                    out.writerow((*key, name, value))
         everything = {
             "about": self.about,
             "runs": [[list(key), runs] for key, runs in self.runs.items()],

@@ -54,8 +54,7 @@ def check_compare_writes_what_it_prints(run):
         rows = {tuple(row[:4]): row[4] for row in csv.reader(file)}
     cost = float(rows["cost", "100x64", "agent-proxy", "cpu_ns_per_sample"])
     line = next(line for line in text.splitlines() if line.startswith("agent-proxy "))
-    # Both are rounded, the file less so.
-    expect("printed cost", abs(float(line.split()[3]) - cost) < 0.051, True)
+    expect("printed cost", line.split()[3], f"{cost:.1f}")
     for key in (
         ("cost", "100x64", "floor", "rss_mib"),
         ("workers", "workers-512", "agent-proxy-2w", "cpu_us_per_request"),
@@ -64,13 +63,28 @@ def check_compare_writes_what_it_prints(run):
         if key not in rows:
             raise AssertionError(f"{key} was not measured")
     if not container.skipped():
-        expect("errors", rows["container", "300,000 samples/s", "agent-proxy", "errors"], "0")
+        errors = rows["container", "300,000 samples/s", "agent-proxy", "errors"]
+        expect("errors", float(errors), 0)
     readme = (run.folder / "results/README-table.md").read_text()
     if f"| agent-proxy | {cost:.1f} |" not in readme:
         raise AssertionError(f"README-table.md lacks {cost:.1f}: {readme}")
     code, text = compare(run, "--check")
     expect("code of a check with targets that were not measured", code, 1)
     expect("lines", text.count("\n") > len(targets.lines(results.Results(""))), True)
+
+
+def check_figures_are_kept_whole(run):
+    # Rounded to a file and again from it, 202.2500001 would be another figure than in a table.
+    key, cost = ("cost", "100x64", "agent-proxy"), 202.2500001
+    found = results.Results("test")
+    found.add(key, {"cpu_ns_per_sample": cost})
+    found.write(run.folder)
+    for name in ("runs.csv", "medians.csv"):
+        with (run.folder / name).open() as file:
+            values = [row[-1] for row in csv.reader(file) if "cpu_ns_per_sample" in row]
+        expect(name, [float(value) for value in values], [cost])
+    read = results.Results.read(run.folder)
+    expect("read back", read.figure(*key, "cpu_ns_per_sample"), cost)
 
 
 def check_compare_takes_an_extra_peer(run):
