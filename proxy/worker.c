@@ -306,13 +306,13 @@ static void turn(struct worker *worker, uint64_t until_us)
     deadline_us = earlier(deadline_us, batcher_deadline_us(worker->batcher));
     deadline_us = earlier(deadline_us, reads_deadline_us(worker->reads));
     deadline_us = earlier(deadline_us, gateway_probe_deadline_us(worker->probe));
-    loop_wait(worker->loop, deadline_us);
+    bool busy = loop_wait(worker->loop, deadline_us);
     take_next_material(worker);
     upstream_run(worker->upstream);
     reads_tick(worker->reads);
     guard_tick(worker->guard);
     server_run(worker->server);
-    batcher_tick(worker->batcher);
+    batcher_tick(worker->batcher, busy);
     gateway_probe_tick(worker->probe);
     upstream_flush(worker->upstream);
 }

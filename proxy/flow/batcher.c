@@ -26,6 +26,7 @@
 #define RESENDS_PER_SECOND      64
 #define DRAIN_WINDOW_US         (1000U * 1000U)
 #define RETRY_AFTER_S_MAX       30
+#define COMPANY_US              250U /* that a batch waits for company behind another */
 
 struct batcher {
     const struct flow_context *context;
@@ -400,13 +401,21 @@ static uint64_t open_leaves_us(const struct batcher *batcher)
                : batcher->open->opened_us + batcher->context->config->batch_linger_us;
 }
 
+/* A POST costs as much as a small request. What comes while one is out joins another: as long as
+ * the worker takes in others meanwhile, nobody waits for a thread that is idle. */
+static bool waits_for_company(const struct batcher *batcher, bool busy, uint64_t now_us)
+{
+    return busy && batcher->in_flight > 0 && now_us < batcher->open->opened_us + COMPANY_US;
+}
+
 /* The older of the first closed batch and the open one: a stream of requests that travel alone must
  * not keep the others waiting. */
-static struct batch *next_to_send(struct batcher *batcher, uint64_t now_us)
+static struct batch *next_to_send(struct batcher *batcher, bool busy, uint64_t now_us)
 {
     struct batch *open = batcher->open;
     struct batch *closed = batcher->queue;
-    bool open_may_leave = open != NULL && now_us >= open_leaves_us(batcher);
+    bool open_may_leave = open != NULL && now_us >= open_leaves_us(batcher) &&
+                          !waits_for_company(batcher, busy, now_us);
     if (open_may_leave && (closed == NULL || open->opened_us < closed->opened_us)) {
         batcher->open = NULL;
         return open;
@@ -479,13 +488,13 @@ unsigned batcher_retry_after_s(struct batcher *batcher, uint64_t held_bytes)
     return (unsigned)(wait_s > RETRY_AFTER_S_MAX ? RETRY_AFTER_S_MAX : wait_s + jitter);
 }
 
-void batcher_tick(struct batcher *batcher)
+void batcher_tick(struct batcher *batcher, bool busy)
 {
     uint64_t now_us = clock_now_us();
     measure_drain(batcher, now_us);
     answer_overdue(batcher, now_us);
     while (batcher->in_flight < batcher->context->config->gateway_max_inflight) {
-        struct batch *batch = next_to_send(batcher, now_us);
+        struct batch *batch = next_to_send(batcher, busy, now_us);
         if (batch == NULL) {
             return;
         }
@@ -517,7 +526,7 @@ void batcher_cancel(struct batcher *batcher)
     batcher->cancelled = true;
     upstream_cancel_writes(batcher->upstream);
     struct batch *batch;
-    while ((batch = next_to_send(batcher, clock_now_us())) != NULL) {
+    while ((batch = next_to_send(batcher, false, clock_now_us())) != NULL) {
         send_batch(batcher, batch); /* which answers, since all is cancelled */
     }
 }

@@ -3,8 +3,9 @@
  *
  *   batcher_add -> open batch -> closed -> in flight -> settled: each member answered
  *
- * A batch leaves when an upstream slot is free, so a lone request leaves at once; it is full at
- * its limits of bytes, decoded bytes and members. */
+ * A batch leaves when an upstream slot is free, so a lone request leaves at once; behind another
+ * batch it waits for company for as long as the worker has other work, but for a moment only. It is
+ * full at its limits of bytes, decoded bytes and members. */
 #ifndef AGENT_PROXY_FLOW_BATCHER_H
 #define AGENT_PROXY_FLOW_BATCHER_H
 
@@ -34,10 +35,13 @@ void batcher_forget_sender(struct batcher *batcher, struct request *request);
  * are answered. held_bytes: what is held for all requests now. Units: [s], 1..32. */
 unsigned batcher_retry_after_s(struct batcher *batcher, uint64_t held_bytes);
 
-/* One phase: batches close and are sent, senders whose deadline has come are answered. */
-void batcher_tick(struct batcher *batcher);
+/* One phase: batches close and are sent, senders whose deadline has come are answered.
+ * busy: the worker found work to do in this turn, so more may come without anybody waiting for it.
+ */
+void batcher_tick(struct batcher *batcher, bool busy);
 
-/* When batcher_tick() is due. Units: [us] monotonic, or LOOP_NEVER. */
+/* When batcher_tick() is due. Units: [us] monotonic, or LOOP_NEVER. In the past while a batch waits
+ * for company: it then leaves unless there is other work to be found at once. */
 uint64_t batcher_deadline_us(const struct batcher *batcher);
 
 /* No request waits and none is at the gateway. */

@@ -92,7 +92,7 @@ static int timeout_ms_until(uint64_t deadline_us)
     return wait_ms > INT_MAX ? INT_MAX : (int)wait_ms;
 }
 
-void loop_wait(struct loop *loop, uint64_t deadline_us)
+bool loop_wait(struct loop *loop, uint64_t deadline_us)
 {
     struct epoll_event events[LOOP_EVENTS_MAX];
     int count = epoll_wait(loop->epoll_fd, events, LOOP_EVENTS_MAX, timeout_ms_until(deadline_us));
@@ -104,6 +104,7 @@ void loop_wait(struct loop *loop, uint64_t deadline_us)
         }
         watch->on_ready(watch, events[i].events);
     }
+    return count > 0;
 }
 
 void loop_wake(struct loop *loop)

@@ -6,6 +6,7 @@
 #ifndef AGENT_PROXY_IO_LOOP_H
 #define AGENT_PROXY_IO_LOOP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct loop;
@@ -30,8 +31,9 @@ __attribute__((warn_unused_result)) int loop_set(struct loop *loop, int fd, uint
 void loop_clear(struct loop *loop, int fd);
 
 /* Wait for events until deadline_us, and hand them out. The only call of a worker that blocks.
- * Units: [us] monotonic; 0 does not wait; rounded up to whole milliseconds. */
-void loop_wait(struct loop *loop, uint64_t deadline_us);
+ * Units: [us] monotonic; 0 does not wait; rounded up to whole milliseconds.
+ * Returns whether there were any. */
+bool loop_wait(struct loop *loop, uint64_t deadline_us);
 
 /* End the current or next loop_wait() early. May be called by any thread. */
 void loop_wake(struct loop *loop);

@@ -170,7 +170,7 @@ static inline void send_batch(struct stage *stage, struct sender senders[], uint
     for (uint32_t i = 0; i < count; i++) {
         sender_add(stage, &senders[i], i);
     }
-    batcher_tick(stage->batcher);
+    batcher_tick(stage->batcher, false);
     assert_int_equal(stage->upstream.count, 1);
     expect_sent(stage, 0, 0, count - 1);
 }

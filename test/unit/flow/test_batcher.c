@@ -16,7 +16,7 @@ static void test_a_lone_request_leaves_at_once(void **state)
     sender_add(&stage, &sender, 1);
     assert_int_equal(stage.upstream.count, 0); /* not from within the server's phase */
     assert_true(batcher_deadline_us(stage.batcher) <= fake_now_us);
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     expect_sent(&stage, 0, 1, 1);
     assert_false(batcher_idle(stage.batcher));
     assert_true(batcher_deadline_us(stage.batcher) > fake_now_us);
@@ -40,7 +40,7 @@ static void test_a_lone_request_is_not_changed(void **state)
     struct bytes sent = {0};
     put(&sent, sender.request->body.data, sender.request->body.size);
     batcher_add(stage.batcher, sender.request);
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     assert_int_equal(stage.upstream.calls[0].body.size, sent.size);
     assert_memory_equal(stage.upstream.calls[0].body.data, sent.data, sent.size);
     assert_int_equal(COUNTED(SENT_BYTES), sent.size);
@@ -58,7 +58,7 @@ static void test_requests_join_while_the_gateway_is_busy(void **state)
     stage_open(&stage);
     for (uint32_t i = 0; i < 6; i++) {
         sender_add(&stage, &senders[i], i);
-        batcher_tick(stage.batcher);
+        batcher_tick(stage.batcher, false);
         assert_int_equal(stage.upstream.count, 1);
     }
     expect_sent(&stage, 0, 0, 0);
@@ -67,13 +67,72 @@ static void test_requests_join_while_the_gateway_is_busy(void **state)
     for (uint32_t i = 1; i < 6; i++) {
         expect_waits(&senders[i]);
     }
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     expect_sent(&stage, 0, 1, 5);
     fake_answer(&stage.upstream, 0, 204, "");
     for (uint32_t i = 1; i < 6; i++) {
         expect_heard(&senders[i], 204);
     }
     assert_int_equal(stage.upstream.sent, 2);
+    stage_close(&stage);
+}
+
+/* Slots are free, but the worker has more to take in, which may join. */
+static void test_company_is_waited_for_while_there_is_work(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct sender senders[4];
+    stage_open(&stage);
+    stage.config.gateway_max_inflight = 3;
+    sender_add(&stage, &senders[0], 0);
+    batcher_tick(stage.batcher, true); /* a lone request leaves at once all the same */
+    expect_sent(&stage, 0, 0, 0);
+    for (uint32_t i = 1; i < 3; i++) {
+        sender_add(&stage, &senders[i], i);
+        batcher_tick(stage.batcher, true);
+        assert_int_equal(stage.upstream.count, 1);
+        assert_true(batcher_deadline_us(stage.batcher) <= fake_now_us); /* nobody sleeps on it */
+    }
+    batcher_tick(stage.batcher, false);
+    expect_sent(&stage, 1, 1, 2);
+
+    sender_add(&stage, &senders[3], 3);
+    batcher_tick(stage.batcher, true);
+    assert_int_equal(stage.upstream.count, 2);
+    fake_answer(&stage.upstream, 1, 200, "");
+    fake_answer(&stage.upstream, 0, 200, "");
+    batcher_tick(stage.batcher, true); /* behind none it need not wait */
+    expect_sent(&stage, 0, 3, 3);
+    fake_answer(&stage.upstream, 0, 200, "");
+    for (uint32_t i = 0; i < 4; i++) {
+        expect_heard(&senders[i], 204);
+    }
+    stage_close(&stage);
+}
+
+static void test_company_is_waited_for_a_moment_only(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct sender senders[3];
+    stage_open(&stage);
+    stage.config.gateway_max_inflight = 3;
+    sender_add(&stage, &senders[0], 0);
+    batcher_tick(stage.batcher, true);
+    sender_add(&stage, &senders[1], 1);
+    fake_now_us += 249;
+    sender_add(&stage, &senders[2], 2); /* its age is that of its first request */
+    batcher_tick(stage.batcher, true);
+    assert_int_equal(stage.upstream.count, 1);
+    fake_now_us += 1;
+    batcher_tick(stage.batcher, true);
+    expect_sent(&stage, 1, 1, 2);
+    fake_answer(&stage.upstream, 1, 200, "");
+    fake_answer(&stage.upstream, 0, 200, "");
+    for (uint32_t i = 0; i < 3; i++) {
+        expect_heard(&senders[i], 204);
+    }
     stage_close(&stage);
 }
 
@@ -86,7 +145,7 @@ static void test_as_many_writes_as_there_are_slots(void **state)
     stage.config.gateway_max_inflight = 3;
     for (uint32_t i = 0; i < 5; i++) {
         sender_add(&stage, &senders[i], i);
-        batcher_tick(stage.batcher);
+        batcher_tick(stage.batcher, false);
     }
     assert_int_equal(stage.upstream.count, 3);
     for (uint32_t i = 0; i < 3; i++) {
@@ -95,7 +154,7 @@ static void test_as_many_writes_as_there_are_slots(void **state)
     /* Answers may come in any order. */
     fake_answer(&stage.upstream, 1, 200, "");
     expect_heard(&senders[1], 204);
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     assert_int_equal(stage.upstream.count, 3);
     expect_sent(&stage, 2, 3, 4);
     fake_answer(&stage.upstream, 2, 200, "");
@@ -117,17 +176,17 @@ static void test_a_linger_holds_back_what_is_not_full(void **state)
     stage.config.batch_linger_us = 10000;
     stage.config.batch_max_requests = 3;
     sender_add(&stage, &senders[0], 0);
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     assert_int_equal(stage.upstream.count, 0);
     uint64_t leaves_us = fake_now_us + 10000;
     assert_true(batcher_deadline_us(stage.batcher) == leaves_us);
     fake_now_us += 9999;
     sender_add(&stage, &senders[1], 1); /* its age is that of its first request */
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     assert_int_equal(stage.upstream.count, 0);
     assert_true(batcher_deadline_us(stage.batcher) == leaves_us);
     fake_now_us = leaves_us;
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     expect_sent(&stage, 0, 0, 1);
     fake_answer(&stage.upstream, 0, 200, "");
     expect_heard(&senders[0], 204);
@@ -136,7 +195,7 @@ static void test_a_linger_holds_back_what_is_not_full(void **state)
     for (uint32_t i = 0; i < 3; i++) {
         sender_add(&stage, &senders[i], i);
     }
-    batcher_tick(stage.batcher); /* full: no need to wait */
+    batcher_tick(stage.batcher, false); /* full: no need to wait */
     expect_sent(&stage, 0, 0, 2);
     fake_answer(&stage.upstream, 0, 200, "");
     for (uint32_t i = 0; i < 3; i++) {
@@ -155,11 +214,11 @@ static void test_a_freed_slot_makes_a_tick_due(void **state)
     stage_open(&stage);
     sender_add_alone(&stage, &senders[0], 0);
     sender_add_alone(&stage, &senders[1], 1);
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     fake_answer(&stage.upstream, 0, 200, "");
     expect_heard(&senders[0], 204);
     assert_true(batcher_deadline_us(stage.batcher) <= fake_now_us);
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     fake_answer(&stage.upstream, 0, 200, "");
     expect_heard(&senders[1], 204);
     stage_close(&stage);
@@ -173,18 +232,18 @@ static void expect_batches_of_three(struct stage *stage, uint32_t content_bytes)
     struct sender first;
     struct sender senders[10];
     sender_add(stage, &first, 99);
-    batcher_tick(stage->batcher);
+    batcher_tick(stage->batcher, false);
     for (uint32_t i = 0; i < 10; i++) {
         sender_make(stage, &senders[i], i, content_bytes);
         batcher_add(stage->batcher, senders[i].request);
     }
-    batcher_tick(stage->batcher);
+    batcher_tick(stage->batcher, false);
     expect_sent(stage, 0, 99, 99);
     fake_answer(&stage->upstream, 0, 200, "");
     expect_heard(&first, 204);
     for (uint32_t i = 0; i < 10; i += 3) {
         uint32_t last = i + 2 < 10 ? i + 2 : 9;
-        batcher_tick(stage->batcher);
+        batcher_tick(stage->batcher, false);
         assert_int_equal(stage->upstream.count, 1);
         expect_sent(stage, 0, i, last);
         fake_answer(&stage->upstream, 0, 200, "");
@@ -213,7 +272,7 @@ static void test_a_batch_is_full_at_its_bytes(void **state)
     sender_make(&stage, &probe, 0, 1000);
     stage.config.batch_max_bytes = 3 * probe.request->block.elements_bytes + 8;
     batcher_add(stage.batcher, probe.request);
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     fake_answer(&stage.upstream, 0, 200, "");
     expect_heard(&probe, 204);
     expect_batches_of_three(&stage, 1000);
@@ -243,7 +302,7 @@ static void test_a_request_beyond_the_limits_travels_alone(void **state)
         batcher_add(stage.batcher, senders[i].request);
     }
     for (uint32_t i = 0; i < 3; i++) {
-        batcher_tick(stage.batcher);
+        batcher_tick(stage.batcher, false);
         expect_sent(&stage, 0, i, i);
         fake_answer(&stage.upstream, 0, 200, "");
         expect_heard(&senders[i], 204);
@@ -262,7 +321,7 @@ static void test_one_joins_none_where_a_batch_has_one_member(void **state)
         sender_add(&stage, &senders[i], i);
     }
     for (uint32_t i = 0; i < 3; i++) {
-        batcher_tick(stage.batcher);
+        batcher_tick(stage.batcher, false);
         expect_sent(&stage, 0, i, i);
         fake_answer(&stage.upstream, 0, 200, "");
         expect_heard(&senders[i], 204);
@@ -276,7 +335,7 @@ static void settle_all(struct stage *stage, size_t count, unsigned writes[])
     size_t settled = 0;
     for (unsigned write = 0; settled < count; write++) {
         uint32_t ids[IDS_MAX];
-        batcher_tick(stage->batcher);
+        batcher_tick(stage->batcher, false);
         size_t members = ids_at(stage, 0, ids);
         for (size_t i = 0; i < members; i++) {
             writes[ids[i]] = write;
@@ -324,7 +383,7 @@ static void test_a_sender_once_refused_travels_alone_for_a_while(void **state)
     unsigned writes[4];
     stage_open(&stage);
     sender_add(&stage, &senders[0], 0);
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     fake_answer(&stage.upstream, 0, 400, "bad\n");
     uint64_t mark_us = senders[0].exchange.sender_mark_us;
     expect_heard(&senders[0], 400);
@@ -363,7 +422,7 @@ static void test_an_overdue_sender_is_answered_and_its_request_not_sent(void **s
     struct sender senders[3];
     stage_open(&stage);
     sender_add(&stage, &first, 9);
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     fake_now_us += SEC_US;
     sender_add(&stage, &senders[0], 0);
     uint64_t deadline_us = deadline_of(&senders[0]);
@@ -373,7 +432,7 @@ static void test_an_overdue_sender_is_answered_and_its_request_not_sent(void **s
     assert_true(batcher_deadline_us(stage.batcher) == deadline_of(&first));
 
     fake_now_us = deadline_us;
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     expect_heard(&first, 503);
     expect_heard(&senders[0], 503);
     expect_waits(&senders[1]);
@@ -382,7 +441,7 @@ static void test_an_overdue_sender_is_answered_and_its_request_not_sent(void **s
 
     /* What is at the gateway goes on. Its verdict comes too late to be heard. */
     fake_answer(&stage.upstream, 0, 200, "");
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     expect_sent(&stage, 0, 1, 2);
     fake_answer(&stage.upstream, 0, 200, "");
     expect_heard(&senders[1], 204);
@@ -403,13 +462,13 @@ static void test_the_earliest_deadline_counts(void **state)
         senders[i].request->deadline_us -= ages_us[i] * SEC_US;
         batcher_add(stage.batcher, senders[i].request);
     }
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     static const uint32_t order[] = {3, 1, 4, 0, 2};
     for (size_t i = 0; i < 5; i++) {
         struct sender *next = &senders[order[i]];
         assert_true(batcher_deadline_us(stage.batcher) == deadline_of(next));
         fake_now_us = deadline_of(next);
-        batcher_tick(stage.batcher);
+        batcher_tick(stage.batcher, false);
         expect_heard(next, 503);
     }
     fake_answer(&stage.upstream, 0, 200, "");
@@ -430,7 +489,7 @@ static void test_an_empty_batch_leaves_the_queue_whole(void **state)
         struct sender later;
         stage_open(&stage);
         sender_add(&stage, &first, 9);
-        batcher_tick(stage.batcher);
+        batcher_tick(stage.batcher, false);
         fake_now_us += SEC_US;
         for (uint32_t i = 0; i < QUEUED; i++) {
             sender_make(&stage, &senders[i], i, CONTENT_BYTES);
@@ -441,7 +500,7 @@ static void test_an_empty_batch_leaves_the_queue_whole(void **state)
             batcher_add(stage.batcher, senders[i].request);
         }
         fake_now_us += 1;
-        batcher_tick(stage.batcher);
+        batcher_tick(stage.batcher, false);
         sender_add_alone(&stage, &later, QUEUED); /* the end of the queue is found again */
         fake_answer(&stage.upstream, 0, 200, "");
         expect_heard(&first, 204);
@@ -450,12 +509,12 @@ static void test_an_empty_batch_leaves_the_queue_whole(void **state)
                 expect_heard(&senders[i], 503);
                 continue;
             }
-            batcher_tick(stage.batcher);
+            batcher_tick(stage.batcher, false);
             expect_sent(&stage, 0, i, i);
             fake_answer(&stage.upstream, 0, 200, "");
             expect_heard(&senders[i], 204);
         }
-        batcher_tick(stage.batcher);
+        batcher_tick(stage.batcher, false);
         expect_sent(&stage, 0, QUEUED, QUEUED);
         fake_answer(&stage.upstream, 0, 200, "");
         expect_heard(&later, 204);
@@ -472,17 +531,17 @@ static void test_an_open_batch_that_becomes_empty_is_opened_anew(void **state)
     struct sender next;
     stage_open(&stage);
     sender_add(&stage, &first, 9);
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     sender_make(&stage, &overdue, 1, CONTENT_BYTES);
     overdue.request->deadline_us = fake_now_us + 1;
     batcher_add(stage.batcher, overdue.request);
     fake_now_us += 1;
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     expect_heard(&overdue, 503);
     sender_add(&stage, &next, 2);
     fake_answer(&stage.upstream, 0, 200, "");
     expect_heard(&first, 204);
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     expect_sent(&stage, 0, 2, 2);
     fake_answer(&stage.upstream, 0, 200, "");
     expect_heard(&next, 204);
@@ -499,7 +558,7 @@ static void test_an_overdue_sender_amid_a_split(void **state)
     fake_answer(&stage.upstream, 0, 400, "");
     expect_sent(&stage, 0, 0, 1);
     fake_now_us = deadline_of(&senders[0]);
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     for (uint32_t i = 0; i < 4; i++) {
         expect_heard(&senders[i], 503);
     }
@@ -540,7 +599,7 @@ static void test_a_sender_gone_after_it_joined(void **state)
             if (sent == 0) {
                 sender_leave(&stage, &senders[gone]);
             }
-            batcher_tick(stage.batcher);
+            batcher_tick(stage.batcher, false);
             expect_sent(&stage, 0, 0, 2);
             if (sent == 1) {
                 sender_leave(&stage, &senders[gone]);
@@ -594,7 +653,7 @@ static void test_cancel_answers_all(void **state)
             sender_add(&stage, &senders[i], i); /* three in the open batch */
         }
     }
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     assert_int_equal(stage.upstream.count, 2);
     unsigned long sent = stage.upstream.sent;
     batcher_cancel(stage.batcher);
@@ -605,7 +664,7 @@ static void test_cancel_answers_all(void **state)
 
     /* A request that comes even later hears the same, and nothing is sent. */
     sender_add(&stage, &senders[0], 0);
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     expect_heard(&senders[0], 503);
     assert_int_equal(stage.upstream.sent, sent);
     stage_close(&stage);
@@ -635,7 +694,7 @@ static void test_what_comes_after_the_cancel_does_not_wait_for_a_linger(void **s
     batcher_cancel(stage.batcher);
     sender_add(&stage, &sender, 1);
     assert_true(batcher_deadline_us(stage.batcher) <= clock_now_us());
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     expect_heard(&sender, 503);
     stage_close(&stage);
 }
@@ -674,7 +733,7 @@ static void test_a_write_that_cannot_be_made_is_503(void **state)
     for (uint32_t i = 0; i < 3; i++) {
         sender_add(&stage, &senders[i], i);
     }
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     for (uint32_t i = 0; i < 3; i++) {
         expect_heard(&senders[i], 503);
     }
@@ -701,7 +760,7 @@ static void test_bytes_are_held_until_the_batch_is_settled(void **state)
     size_t held = budget_used(&stage.budget);
     assert_true(held > 0);
     fake_now_us = deadline_of(&senders[0]);
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     for (uint32_t i = 0; i < 4; i++) {
         expect_heard(&senders[i], 503);
     }
@@ -729,11 +788,11 @@ static void test_retry_after_follows_the_rate_of_answers(void **state)
         sender_make(&stage, &sender, 200 + i, 6000);
         body_bytes = sender.request->body.size;
         batcher_add(stage.batcher, sender.request);
-        batcher_tick(stage.batcher);
+        batcher_tick(stage.batcher, false);
         fake_answer(&stage.upstream, 0, 200, "");
         expect_heard(&sender, 204);
         fake_now_us += SEC_US;
-        batcher_tick(stage.batcher);
+        batcher_tick(stage.batcher, false);
     }
     for (unsigned i = 0; i < 20; i++) {
         assert_in_range(batcher_retry_after_s(stage.batcher, 0), 1, 4);
@@ -749,6 +808,8 @@ int main(void)
         cmocka_unit_test(test_a_lone_request_leaves_at_once),
         cmocka_unit_test(test_a_lone_request_is_not_changed),
         cmocka_unit_test(test_requests_join_while_the_gateway_is_busy),
+        cmocka_unit_test(test_company_is_waited_for_while_there_is_work),
+        cmocka_unit_test(test_company_is_waited_for_a_moment_only),
         cmocka_unit_test(test_as_many_writes_as_there_are_slots),
         cmocka_unit_test(test_a_freed_slot_makes_a_tick_due),
         cmocka_unit_test(test_a_linger_holds_back_what_is_not_full),

@@ -8,7 +8,7 @@
 static void send_lone(struct stage *stage, struct sender *sender)
 {
     sender_add(stage, sender, 1);
-    batcher_tick(stage->batcher);
+    batcher_tick(stage->batcher, false);
     assert_int_equal(stage->upstream.count, 1);
 }
 
@@ -279,13 +279,13 @@ static void test_a_batch_in_parts_holds_its_slot(void **state)
     send_batch(&stage, senders, 2);
     sender_add(&stage, &other, 9);
     fake_answer(&stage.upstream, 0, 400, "");
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     assert_int_equal(stage.upstream.count, 1);
     fake_answer(&stage.upstream, 0, 200, "");
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     assert_int_equal(stage.upstream.count, 1);
     fake_answer(&stage.upstream, 0, 200, "");
-    batcher_tick(stage.batcher);
+    batcher_tick(stage.batcher, false);
     expect_sent(&stage, 0, 9, 9);
     fake_answer(&stage.upstream, 0, 200, "");
     expect_heard(&senders[0], 204);

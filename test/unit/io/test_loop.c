@@ -96,12 +96,12 @@ static void test_hands_out_events_without_waiting_for_the_deadline(void **state)
     struct pipe pipe;
     pipe_open(&pipe);
     assert_int_equal(loop_set(loop, pipe.ends[0], EPOLLIN, &pipe.watch), 0);
-    loop_wait(loop, 0);
+    assert_false(loop_wait(loop, 0));
     assert_int_equal(pipe.calls, 0);
 
     uint64_t before_us = clock_now_us();
     feed(&pipe);
-    loop_wait(loop, before_us + LONG_US);
+    assert_true(loop_wait(loop, before_us + LONG_US));
     assert_int_equal(pipe.calls, 1);
     assert_int_equal(pipe.events, EPOLLIN);
     assert_true(clock_now_us() - before_us < LONG_US);
