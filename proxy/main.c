@@ -9,6 +9,7 @@
 #include "config/material.h"
 #include "flow/admin.h"
 #include "flow/status.h"
+#include "io/handoff.h"
 #include "io/listener.h"
 #include "io/loop.h"
 #include "reload.h"
@@ -61,8 +62,9 @@ struct program {
     struct loop *loop;         /* main's own: signals and files */
     struct loop_watch signal_watch;
     int signal_fd;
-    bool signalled; /* the descriptor has something */
-    int listen_fds[WORKERS_MAX];
+    bool signalled;          /* the descriptor has something */
+    struct handoff *handoff; /* NULL: one worker */
+    int listen_fd;           /* until the first worker has it; -1: none */
     char address[LISTENER_ADDRESS_BYTES];
     size_t count;
 };
@@ -107,29 +109,33 @@ static void size_up(struct program *program)
     gateway_state_init(&program->shared.gateway);
 }
 
-/* With several workers each has its own socket on the port. Such sockets would also share the port
- * with another running agent-proxy in silence, so that the port is free is seen without sharing
- * first. */
-static int open_listeners(struct program *program)
+static int open_listener(struct program *program)
 {
     const struct config *config = &program->config;
-    bool shared = program->count > 1;
-    uint16_t port = config->http_port;
-    int fd = listener_open(config->http_host, port, false, program->address);
-    if (fd >= 0 && shared) {
-        port = listener_port(fd);
-        close(fd);
-    }
-    for (size_t i = 0; fd >= 0 && i < program->count; i++) {
-        if (shared) {
-            fd = listener_open(config->http_host, port, true, program->address);
-        }
-        program->listen_fds[i] = fd;
-    }
+    int fd = listener_open(config->http_host, config->http_port, program->address);
     if (fd < 0) {
         log_error(&program->log, "cannot listen: see --http-address",
                   log_str("host", config->http_host), log_u64("port", config->http_port),
                   log_str("error", strerror(-fd)));
+        return EXIT_CODE_FAILED;
+    }
+    program->listen_fd = fd;
+    return EXIT_CODE_OK;
+}
+
+/* The first worker accepts for all. */
+static int share_connections(struct program *program)
+{
+    const struct config *config = &program->config;
+    if (program->count == 1) {
+        return EXIT_CODE_OK;
+    }
+    program->handoff = handoff_new(program->count, (struct handoff_limits){
+                                                       .fill = (size_t)config->workers_fill,
+                                                       .max = (size_t)config->limits_connections,
+                                                   });
+    if (program->handoff == NULL) {
+        log_error(&program->log, "out of memory");
         return EXIT_CODE_FAILED;
     }
     return EXIT_CODE_OK;
@@ -144,6 +150,9 @@ static int start_workers(struct program *program)
             return EXIT_CODE_FAILED;
         }
     }
+    if (share_connections(program) != EXIT_CODE_OK) {
+        return EXIT_CODE_FAILED;
+    }
     for (size_t i = 0; i < program->count; i++) {
         struct worker *worker = worker_new(&(struct worker_settings){
             .config = &program->config,
@@ -153,7 +162,9 @@ static int start_workers(struct program *program)
             .shared = &program->shared,
             .material = program->material,
             .main_loop = program->loop,
-            .listen_fd = program->listen_fds[i],
+            .listen_fd = i == 0 ? program->listen_fd : -1,
+            .handoff = program->handoff,
+            .number = i,
         });
         if (worker == NULL) {
             return EXIT_CODE_FAILED;
@@ -320,6 +331,7 @@ static void stop_workers(struct program *program)
     for (size_t i = 0; i < program->count; i++) {
         worker_free(program->workers[i]);
     }
+    handoff_free(program->handoff);
     for (size_t i = 0; i < program->count; i++) {
         free(program->metrics[i]);
     }
@@ -385,7 +397,7 @@ static int serve(struct program *program)
     if (code != EXIT_CODE_OK) {
         return code;
     }
-    code = open_listeners(program);
+    code = open_listener(program);
     if (code != EXIT_CODE_OK) {
         return code;
     }
@@ -424,7 +436,7 @@ static int probe(const char *url)
 
 int main(int argc, char **argv)
 {
-    struct program program = {.log = {.fd = STDERR_FILENO}, .signal_fd = -1};
+    struct program program = {.log = {.fd = STDERR_FILENO}, .signal_fd = -1, .listen_fd = -1};
     char error[CONFIG_ERROR_BYTES];
     switch (config_parse(argc, argv, &program.config, error)) {
     case CONFIG_HELP:

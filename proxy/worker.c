@@ -184,6 +184,8 @@ static struct server *make_server(struct worker *worker)
         .gate = guard_gate(worker->guard),
         .log = worker->settings.log,
         .metrics = worker->settings.metrics,
+        .handoff = worker->settings.handoff,
+        .worker = worker->settings.number,
         .connections_max = (size_t)config->limits_connections,
         .connections_per_address_max = (size_t)config->limits_connections_per_address,
         .drain_bytes_max = DRAIN_BYTES_MAX,

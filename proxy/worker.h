@@ -10,6 +10,7 @@
 
 struct budget;
 struct config;
+struct handoff;
 struct log;
 struct loop;
 struct material;
@@ -25,7 +26,9 @@ struct worker_settings {
     struct admin_shared *shared;
     struct material *material; /* held by the worker, not consumed */
     struct loop *main_loop;    /* woken when the worker's thread ends */
-    int listen_fd;             /* consumed by worker_new() */
+    int listen_fd;             /* consumed by worker_new(); -1: another worker accepts for it */
+    struct handoff *handoff;   /* NULL: there is no other */
+    size_t number;             /* of the worker there */
 };
 
 /* Errors: NULL; the reason is logged. */

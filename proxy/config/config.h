@@ -54,6 +54,7 @@ struct config {
     enum log_level log_level;
     enum log_format log_format;
     uint64_t workers; /* 0: by CPU quota */
+    uint64_t workers_fill;
     uint64_t batch_max_bytes;
     uint64_t batch_max_decoded_bytes;
     uint64_t batch_max_requests;

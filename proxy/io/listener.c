@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -11,7 +12,7 @@
 
 #define LISTENER_BACKLOG 1024
 
-static int bind_one(const struct addrinfo *info, bool shared)
+static int bind_one(const struct addrinfo *info)
 {
     int fd = socket(info->ai_family, info->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) {
@@ -20,9 +21,6 @@ static int bind_one(const struct addrinfo *info, bool shared)
     int on = 1;
     int off = 0;
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (shared) {
-        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
-    }
     if (info->ai_family == AF_INET6) {
         (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
     }
@@ -51,8 +49,7 @@ static void print_address(int fd, char address[LISTENER_ADDRESS_BYTES])
                    v6 ? "]" : "", port);
 }
 
-int listener_open(const char *host, uint16_t port, bool shared,
-                  char address[LISTENER_ADDRESS_BYTES])
+int listener_open(const char *host, uint16_t port, char address[LISTENER_ADDRESS_BYTES])
 {
     char service[8];
     (void)snprintf(service, sizeof(service), "%u", (unsigned)port);
@@ -67,7 +64,7 @@ int listener_open(const char *host, uint16_t port, bool shared,
         for (struct addrinfo *i = infos; i != NULL && fd < 0 && fd != -EADDRINUSE; i = i->ai_next) {
             bool first = host[0] != '\0' || i->ai_family == AF_INET6;
             if (first == (pass == 0)) {
-                fd = bind_one(i, shared);
+                fd = bind_one(i);
             }
         }
     }

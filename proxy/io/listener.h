@@ -2,7 +2,6 @@
 #ifndef AGENT_PROXY_IO_LISTENER_H
 #define AGENT_PROXY_IO_LISTENER_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -10,11 +9,9 @@
 
 /* Open a non-blocking listening socket on host and port.
  * host: a numeric address, a name, or "" for every address. port 0: any free one.
- * shared: let other sockets of this program listen on the same port (SO_REUSEPORT), one for each
- * worker. A port that another program holds is an error either way.
  * address: the address bound, for the log.
  * Errors: -errno; -EADDRNOTAVAIL also for a name that does not resolve. */
-__attribute__((warn_unused_result)) int listener_open(const char *host, uint16_t port, bool shared,
+__attribute__((warn_unused_result)) int listener_open(const char *host, uint16_t port,
                                                       char address[LISTENER_ADDRESS_BYTES]);
 
 /* The port that a listening socket is bound to; 0 when it cannot be told. */

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/metrics.h"
+#include "io/handoff.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -270,23 +271,30 @@ static bool is_above_limit(struct server *server, const struct in6_addr *address
     return full || address_full;
 }
 
-/* True when it is above the limit. */
-static bool open_connection(struct server *server, int fd, const struct sockaddr_storage *peer)
+static void count_out(const struct server *server)
 {
-    struct in6_addr address = address_of(peer);
-    bool reserved = is_above_limit(server, &address);
+    if (server->settings.handoff != NULL) {
+        handoff_end(server->settings.handoff, server->settings.worker);
+    }
+}
+
+/* True when it is above the limit. */
+static bool open_connection(struct server *server, int fd, const struct in6_addr *address)
+{
+    bool reserved = is_above_limit(server, address);
     if (reserved && server->reserved_count >= RESERVED_MAX) {
         evict_reserved(server);
     }
     struct connection *connection = calloc(1, sizeof(*connection));
     if (connection == NULL) {
         close(fd);
+        count_out(server);
         return reserved;
     }
     connection->server = server;
     connection->daemon = server->daemon;
     connection->fd = fd;
-    connection->address = address;
+    connection->address = *address;
     connection->reserved = reserved;
     append(connection, CONNECTION_HEAD);
     server->connection_count++;
@@ -309,6 +317,7 @@ void connection_drop(struct connection *connection)
     server->connection_count--;
     server->reserved_count -= connection->reserved;
     metrics_gauge_add(server->settings.metrics, METRIC_CONNECTIONS, -1);
+    count_out(server);
     free(connection);
 }
 
@@ -377,6 +386,27 @@ static void run_out_of_descriptors(struct server *server, int error)
     }
 }
 
+/* True when it is served here and above the limit. */
+static bool place(struct server *server, int fd, const struct sockaddr_storage *peer)
+{
+    const struct server_settings *settings = &server->settings;
+    struct in6_addr address = address_of(peer);
+    if (settings->handoff != NULL &&
+        handoff_give(settings->handoff, settings->worker, fd, &address)) {
+        return false;
+    }
+    return open_connection(server, fd, &address);
+}
+
+void connections_take(struct server *server)
+{
+    struct in6_addr address;
+    int fd;
+    while ((fd = handoff_take(server->settings.handoff, server->settings.worker, &address)) >= 0) {
+        (void)open_connection(server, fd, &address);
+    }
+}
+
 void connections_accept(struct server *server, unsigned count_max)
 {
     unsigned reserved = 0;
@@ -395,7 +425,7 @@ void connections_accept(struct server *server, unsigned count_max)
         int fd = accept4(server->listen_fd, (struct sockaddr *)&peer, &bytes,
                          SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            reserved += open_connection(server, fd, &peer);
+            reserved += place(server, fd, &peer);
             continue;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {

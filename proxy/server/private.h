@@ -143,7 +143,7 @@ struct server {
     size_t connection_count;
     size_t reserved_count;       /* of them above the limit */
     struct connection *accepted; /* handed to libmicrohttpd, not yet taken up by it */
-    int listen_fd;               /* -1 once stopped */
+    int listen_fd;               /* -1: once stopped, or none */
     bool ready;                  /* a daemon has something to do */
     bool accept_ready;
     bool closing; /* each reply closes its connection */
@@ -168,8 +168,11 @@ struct server {
 
 /* -- connection.c ------------------------------------------------------------------------------ */
 
-/* Accept what waits, at most count_max. */
+/* Accept what waits, at most count_max, and serve it or hand it to another worker. */
 void connections_accept(struct server *server, unsigned count_max);
+
+/* Serve what other workers have accepted for this one. */
+void connections_take(struct server *server);
 
 /* Listen again after a pause, close what has overstayed. */
 void connections_tick(struct server *server, uint64_t now_us);

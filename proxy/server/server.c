@@ -7,6 +7,7 @@
 #include "server/server.h"
 
 #include "base/clock.h"
+#include "io/handoff.h"
 #include "server/private.h"
 
 #include <errno.h>
@@ -117,6 +118,9 @@ void server_run(struct server *server)
     if (server->accept_ready && server->listen_fd >= 0) {
         connections_accept(server, ACCEPTS_PER_TURN);
     }
+    if (server->settings.handoff != NULL) {
+        connections_take(server);
+    }
     direct_run(server);
     if (server->ready || now_us >= server->daemon_deadline_us) {
         run_daemons(server);
@@ -138,6 +142,10 @@ uint64_t server_deadline_us(const struct server *server)
 void server_stop_accepting(struct server *server)
 {
     server->closing = true;
+    if (server->settings.handoff != NULL) {
+        handoff_close(server->settings.handoff, server->settings.worker);
+        connections_take(server);
+    }
     if (server->listen_fd < 0) {
         return;
     }
@@ -289,7 +297,12 @@ static int start(struct server *server, const struct server_tls *tls)
     if (status != 0) {
         return status;
     }
-    return loop_set(server->loop, server->listen_fd, EPOLLIN, &server->listen_watch);
+    if (server->settings.handoff != NULL) {
+        handoff_open(server->settings.handoff, server->settings.worker, server->loop);
+    }
+    return server->listen_fd < 0
+               ? 0
+               : loop_set(server->loop, server->listen_fd, EPOLLIN, &server->listen_watch);
 }
 
 struct server *server_new(const struct server_settings *settings, const struct server_tls *tls,
@@ -297,7 +310,9 @@ struct server *server_new(const struct server_settings *settings, const struct s
 {
     struct server *server = calloc(1, sizeof(*server));
     if (server == NULL) {
-        close(listen_fd);
+        if (listen_fd >= 0) {
+            close(listen_fd);
+        }
         return NULL;
     }
     server->settings = *settings;
@@ -333,6 +348,9 @@ void server_free(struct server *server)
         return;
     }
     server->ending = true;
+    if (server->settings.handoff != NULL) {
+        handoff_close(server->settings.handoff, server->settings.worker);
+    }
     direct_close_all(server);
     if (server->daemon != NULL) {
         resume_all(server);

@@ -22,6 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct handoff;
 struct log;
 struct loop;
 struct metrics;
@@ -105,13 +106,15 @@ struct server_settings {
     const struct server_gate *gate; /* NULL: none */
     const struct log *log;
     struct metrics *metrics;
+    struct handoff *handoff;            /* NULL: it serves all that it accepts */
+    size_t worker;                      /* that the server is in there */
     size_t connections_max;             /* of this server */
     size_t connections_per_address_max; /* from one peer address */
     uint64_t drain_bytes_max; /* [bytes] of a refused request's body that are read and dropped */
 };
 
-/* Make the server of a worker, listening on listen_fd, which it consumes. tls: NULL for plain HTTP.
- * Errors: NULL; the reason is logged. */
+/* Make the server of a worker, listening on listen_fd, which it consumes; -1: it only serves what
+ * it is given by handoff. tls: NULL for plain HTTP. Errors: NULL; the reason is logged. */
 __attribute__((warn_unused_result)) struct server *
 server_new(const struct server_settings *settings, const struct server_tls *tls, struct loop *loop,
            int listen_fd);

@@ -12,7 +12,7 @@ from harness.proxy import BINARY, TENANT
 
 NEEDED = ["--gateway.address=http://127.0.0.1:1", f"--tenant={TENANT}"]
 FLAGS = ["gateway.address", "tenant", "tenant.header", "tenant.path-prefix", "gateway.write-path",
-         "http-address", "http-grace-period", "log.level", "log.format", "workers",
+         "http-address", "http-grace-period", "log.level", "log.format", "workers", "workers.fill",
          "gateway.max-inflight", "gateway.timeout", "batch.max-bytes", "batch.max-decoded-bytes",
          "batch.max-requests", "batch.linger", "limits.body-bytes", "limits.decoded-bytes"]
 
@@ -134,7 +134,7 @@ def test_a_busy_port_is_a_clear_message():
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_port_busy_with_another_proxy_is_a_clear_message(gateway, start_proxy, workers):
-    """Sockets of several workers share a port; two programs must not, in silence."""
+    """Two programs never share a port in silence."""
     proxy = start_proxy(gateway, f"--workers={workers}")
     result = run([BINARY, *NEEDED, f"--workers={workers}",
                   "--http-address=%s:%d" % proxy.address])

@@ -416,6 +416,7 @@ def test_switching_tls_off_needs_a_restart_and_says_so(start_proxy, gateway, pki
 def test_a_workers_new_state_reaches_each_of_them(start_proxy, gateway, pki, tmp_path):
     volume = Volume(tmp_path / "listener", **files_of(pki.server))
     proxy = start_proxy(gateway, *listener_flags(volume, pki), "--workers=3",
+                        "--workers.fill=0",
                         tls=client_context(pki.ca, pki.client))
     new = pki.ca.issue("new")
     volume.swap(**files_of(new))

@@ -12,11 +12,10 @@ from harness.bench import LOAD, Loadgen, Sink
 from harness.client import WRITE_HEADERS, WRITE_PATH
 from harness.gateway import answer
 from harness.peers import Prometheus
-from harness.scenario import SLOW, WORKERS
+from harness.scenario import MORE_WORKERS, SLOW
 from harness.waiting import in_background, results, until
 
 BUSY = ("--gateway.max-inflight=1",)
-MORE_WORKERS = (f"--workers={WORKERS}",) if WORKERS > 1 else ()
 REPEATS = 1 if SLOW else 9
 
 

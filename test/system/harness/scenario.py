@@ -19,6 +19,8 @@ from .stage import LONGEST_S, Failed, Stage
 # Tools under which all is slow, and memory and CPU time say nothing.
 SLOW = bool(WRAPPER) or os.environ.get("BUILD", "release") != "release"
 WORKERS = int(os.environ.get("SYSTEM_WORKERS", "1"))
+# Each gets some of the few connections that a scenario has.
+MORE_WORKERS = [f"--workers={WORKERS}", "--workers.fill=0"] if WORKERS > 1 else []
 
 JOINED = 4  # requests that share the batch of a joined run
 _JOINED_FLAG = "--gateway.max-inflight=1"
@@ -101,8 +103,8 @@ def run(scenario):
     gateway = FaultGateway(stage, scenario.gateway, scenario.refuses, scenario.always)
     wrapper = ["prlimit", f"--nofile={scenario.nofile}", "--"] if scenario.nofile else []
     flags = [_patient(flag) for flag in scenario.flags]
-    if WORKERS > 1 and not scenario.one_worker:
-        flags.append(f"--workers={WORKERS}")
+    if not scenario.one_worker:
+        flags += MORE_WORKERS
     if scenario.joined:
         flags.append(_JOINED_FLAG)
         gateway.script = [_opener_script(), *scenario.gateway]

@@ -203,7 +203,8 @@ static void leave(struct world *world)
 }
 
 /* What nobody waits for is sent all the same, and what is sent is not looked for here: only that
- * nobody with a slot free for him waits unsent, unless for the linger, for company or for memory. */
+ * nobody with a slot free for him waits unsent, unless for the linger, for company or for memory.
+ */
 static void expect_all_sent(const struct world *world)
 {
     if (world->stage.upstream.count == world->stage.config.gateway_max_inflight ||

@@ -1,4 +1,4 @@
-/* Listening sockets: addresses, ports, and who may share one. */
+/* Listening sockets: addresses and ports. */
 #include "io/listener.h"
 
 #include <setjmp.h>
@@ -25,10 +25,10 @@ static bool has_ipv6(void)
 }
 
 /* Open on a free port, and hold the port and the address against each other. */
-static int open_free(const char *host, const char *shown, bool shared, uint16_t *port)
+static int open_free(const char *host, const char *shown, uint16_t *port)
 {
     char address[LISTENER_ADDRESS_BYTES];
-    int fd = listener_open(host, 0, shared, address);
+    int fd = listener_open(host, 0, address);
     assert_true(fd >= 0);
     *port = listener_port(fd);
     assert_int_not_equal(*port, 0);
@@ -42,7 +42,7 @@ static void test_takes_connections(void **state)
 {
     (void)state;
     uint16_t port;
-    int fd = open_free("127.0.0.1", "127.0.0.1", false, &port);
+    int fd = open_free("127.0.0.1", "127.0.0.1", &port);
     struct peer peer;
     peer_connect(&peer, port);
     int accepted = accept(fd, NULL, NULL);
@@ -56,7 +56,7 @@ static void test_never_blocks_and_is_not_inherited(void **state)
 {
     (void)state;
     uint16_t port;
-    int fd = open_free("127.0.0.1", "127.0.0.1", false, &port);
+    int fd = open_free("127.0.0.1", "127.0.0.1", &port);
     assert_int_equal(accept(fd, NULL, NULL), -1);
     assert_int_equal(errno, EAGAIN);
     assert_true((fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
@@ -70,14 +70,14 @@ static void test_ipv6_is_shown_in_brackets(void **state)
         skip();
     }
     uint16_t port;
-    close(open_free("::1", "[::1]", false, &port));
+    close(open_free("::1", "[::1]", &port));
 }
 
 static void test_no_host_is_every_address(void **state)
 {
     (void)state;
     uint16_t port;
-    int fd = open_free("", has_ipv6() ? "[::]" : "0.0.0.0", false, &port);
+    int fd = open_free("", has_ipv6() ? "[::]" : "0.0.0.0", &port);
     struct peer peer;
     peer_connect(&peer, port); /* over IPv4, whatever the socket is */
     peer_close(&peer);
@@ -88,7 +88,7 @@ static void test_a_name_is_resolved(void **state)
 {
     (void)state;
     char address[LISTENER_ADDRESS_BYTES];
-    int fd = listener_open("localhost", 0, false, address);
+    int fd = listener_open("localhost", 0, address);
     assert_true(fd >= 0);
     assert_int_not_equal(listener_port(fd), 0);
     close(fd);
@@ -99,8 +99,8 @@ static void test_the_port_asked_for_is_bound(void **state)
     (void)state;
     uint16_t port;
     char address[LISTENER_ADDRESS_BYTES];
-    close(open_free("127.0.0.1", "127.0.0.1", false, &port));
-    int fd = listener_open("127.0.0.1", port, false, address);
+    close(open_free("127.0.0.1", "127.0.0.1", &port));
+    int fd = listener_open("127.0.0.1", port, address);
     assert_true(fd >= 0);
     assert_int_equal(listener_port(fd), port);
     close(fd);
@@ -112,14 +112,14 @@ static void test_a_port_with_old_connections_is_free(void **state)
     (void)state;
     uint16_t port;
     char address[LISTENER_ADDRESS_BYTES];
-    int fd = open_free("127.0.0.1", "127.0.0.1", false, &port);
+    int fd = open_free("127.0.0.1", "127.0.0.1", &port);
     struct peer peer;
     peer_connect(&peer, port);
     int accepted = accept(fd, NULL, NULL);
     close(accepted); /* the side that closes first is the one that lingers */
     peer_close(&peer);
     close(fd);
-    fd = listener_open("127.0.0.1", port, false, address);
+    fd = listener_open("127.0.0.1", port, address);
     assert_true(fd >= 0);
     close(fd);
 }
@@ -127,20 +127,12 @@ static void test_a_port_with_old_connections_is_free(void **state)
 static void test_a_held_port_is_refused(void **state)
 {
     (void)state;
-
-    static const struct {
-        bool held;
-        bool asked;
-    } cases[] = {{false, false}, {false, true}, {true, false}};
-
-    for (size_t i = 0; i < COUNT(cases); i++) {
-        uint16_t port;
-        char address[LISTENER_ADDRESS_BYTES] = "untouched";
-        int fd = open_free("127.0.0.1", "127.0.0.1", cases[i].held, &port);
-        assert_int_equal(listener_open("127.0.0.1", port, cases[i].asked, address), -EADDRINUSE);
-        assert_string_equal(address, "untouched");
-        close(fd);
-    }
+    uint16_t port;
+    char address[LISTENER_ADDRESS_BYTES] = "untouched";
+    int fd = open_free("127.0.0.1", "127.0.0.1", &port);
+    assert_int_equal(listener_open("127.0.0.1", port, address), -EADDRINUSE);
+    assert_string_equal(address, "untouched");
+    close(fd);
 }
 
 static void test_a_held_port_is_refused_on_every_address(void **state)
@@ -148,29 +140,9 @@ static void test_a_held_port_is_refused_on_every_address(void **state)
     (void)state;
     uint16_t port;
     char address[LISTENER_ADDRESS_BYTES];
-    int fd = open_free("", has_ipv6() ? "[::]" : "0.0.0.0", false, &port);
-    assert_int_equal(listener_open("", port, false, address), -EADDRINUSE);
+    int fd = open_free("", has_ipv6() ? "[::]" : "0.0.0.0", &port);
+    assert_int_equal(listener_open("", port, address), -EADDRINUSE);
     close(fd);
-}
-
-static void test_workers_share_a_port(void **state)
-{
-    (void)state;
-
-    enum { WORKERS = 3 };
-
-    int fds[WORKERS];
-    uint16_t port;
-    char address[LISTENER_ADDRESS_BYTES];
-    fds[0] = open_free("127.0.0.1", "127.0.0.1", true, &port);
-    for (size_t i = 1; i < WORKERS; i++) {
-        fds[i] = listener_open("127.0.0.1", port, true, address);
-        assert_true(fds[i] >= 0);
-        assert_int_equal(listener_port(fds[i]), port);
-    }
-    for (size_t i = 0; i < WORKERS; i++) {
-        close(fds[i]);
-    }
 }
 
 static void test_addresses_that_are_not_ours_are_refused(void **state)
@@ -181,7 +153,7 @@ static void test_addresses_that_are_not_ours_are_refused(void **state)
 
     for (size_t i = 0; i < COUNT(hosts); i++) {
         char address[LISTENER_ADDRESS_BYTES] = "untouched";
-        assert_int_equal(listener_open(hosts[i], 0, false, address), -EADDRNOTAVAIL);
+        assert_int_equal(listener_open(hosts[i], 0, address), -EADDRNOTAVAIL);
         assert_string_equal(address, "untouched");
     }
 }
@@ -204,7 +176,6 @@ int main(void)
         cmocka_unit_test(test_a_port_with_old_connections_is_free),
         cmocka_unit_test(test_a_held_port_is_refused),
         cmocka_unit_test(test_a_held_port_is_refused_on_every_address),
-        cmocka_unit_test(test_workers_share_a_port),
         cmocka_unit_test(test_addresses_that_are_not_ours_are_refused),
         cmocka_unit_test(test_port_of_what_is_not_bound),
     };

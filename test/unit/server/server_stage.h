@@ -230,7 +230,7 @@ static inline void stage_open_with(struct stage *stage, enum reply_at reply_at,
         .seen = calloc(SEEN_MAX, sizeof(struct seen)),
         .loop = loop_new(),
     };
-    int fd = listener_open("127.0.0.1", 0, false, address);
+    int fd = listener_open("127.0.0.1", 0, address);
     assert_true(stage->seen != NULL && stage->loop != NULL && fd >= 0);
     stage->port = listener_port(fd);
     settings.handlers[ROUTE_WRITE] = &stage->whole;

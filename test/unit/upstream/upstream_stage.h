@@ -59,7 +59,7 @@ static inline void stage_open_with(struct stage *stage, struct upstream_settings
     char write_url[128];
     char read_url[128];
     *stage = (struct stage){.loop = loop_new()};
-    stage->listen_fd = listener_open("127.0.0.1", 0, false, address);
+    stage->listen_fd = listener_open("127.0.0.1", 0, address);
     assert_true(stage->loop != NULL && stage->listen_fd >= 0);
     /* So that kernels hold no large body between a sender and a gateway that does not read. */
     int room = 64 * 1024;

@@ -1,0 +1,140 @@
+/* Accepted connections between workers. Owns them while they are on their way. */
+#include "io/handoff.h"
+
+#include "io/loop.h"
+
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define GIVEN_MAX 256 /* on their way to one worker: four turns of the one that accepts */
+
+struct given {
+    int fd;
+    struct in6_addr address;
+};
+
+struct desk {
+    size_t serves;     /* connections, with those on their way */
+    struct loop *loop; /* NULL: closed */
+    size_t first, count;
+    struct given given[GIVEN_MAX];
+};
+
+/* One lock for all: it is taken when a connection begins and ends, never for a request. */
+struct handoff {
+    pthread_mutex_t mutex;
+    struct handoff_limits limits;
+    size_t count;
+    size_t last; /* that was next */
+    struct desk desks[];
+};
+
+struct handoff *handoff_new(size_t count, struct handoff_limits limits)
+{
+    struct handoff *handoff = calloc(1, sizeof(*handoff) + count * sizeof(handoff->desks[0]));
+    if (handoff == NULL) {
+        return NULL;
+    }
+    (void)pthread_mutex_init(&handoff->mutex, NULL);
+    handoff->limits = limits;
+    handoff->count = count;
+    handoff->last = count - 1;
+    return handoff;
+}
+
+void handoff_free(struct handoff *handoff)
+{
+    if (handoff == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < handoff->count; i++) {
+        struct in6_addr address;
+        int fd;
+        while ((fd = handoff_take(handoff, i, &address)) >= 0) {
+            close(fd);
+        }
+    }
+    (void)pthread_mutex_destroy(&handoff->mutex);
+    free(handoff);
+}
+
+void handoff_open(struct handoff *handoff, size_t worker, struct loop *loop)
+{
+    (void)pthread_mutex_lock(&handoff->mutex);
+    handoff->desks[worker].loop = loop;
+    (void)pthread_mutex_unlock(&handoff->mutex);
+}
+
+void handoff_close(struct handoff *handoff, size_t worker)
+{
+    handoff_open(handoff, worker, NULL);
+}
+
+static size_t after(const struct handoff *handoff, size_t worker)
+{
+    return worker + 1 < handoff->count ? worker + 1 : 0;
+}
+
+/* Of those that serve alike, in turns. */
+static size_t next_worker(const struct handoff *handoff)
+{
+    for (size_t i = 0; i < handoff->count; i++) {
+        if (handoff->desks[i].serves < handoff->limits.fill) {
+            return i;
+        }
+    }
+    size_t fewest = after(handoff, handoff->last);
+    for (size_t worker = fewest; worker != handoff->last;) {
+        worker = after(handoff, worker);
+        if (handoff->desks[worker].serves < handoff->desks[fewest].serves) {
+            fewest = worker;
+        }
+    }
+    return fewest;
+}
+
+static bool takes(const struct handoff *handoff, size_t worker)
+{
+    const struct desk *desk = &handoff->desks[worker];
+    return desk->loop != NULL && desk->count < GIVEN_MAX && desk->serves < handoff->limits.max;
+}
+
+bool handoff_give(struct handoff *handoff, size_t acceptor, int fd, const struct in6_addr *address)
+{
+    (void)pthread_mutex_lock(&handoff->mutex);
+    size_t worker = handoff->last = next_worker(handoff);
+    bool given = worker != acceptor && takes(handoff, worker);
+    struct desk *desk = &handoff->desks[given ? worker : acceptor];
+    desk->serves++;
+    if (given) {
+        desk->given[(desk->first + desk->count) % GIVEN_MAX] = (struct given){fd, *address};
+        desk->count++;
+        loop_wake(desk->loop);
+    }
+    (void)pthread_mutex_unlock(&handoff->mutex);
+    return given;
+}
+
+int handoff_take(struct handoff *handoff, size_t worker, struct in6_addr *address)
+{
+    struct desk *desk = &handoff->desks[worker];
+    int fd = -1;
+    (void)pthread_mutex_lock(&handoff->mutex);
+    if (desk->count > 0) {
+        fd = desk->given[desk->first].fd;
+        *address = desk->given[desk->first].address;
+        desk->first = (desk->first + 1) % GIVEN_MAX;
+        desk->count--;
+    }
+    (void)pthread_mutex_unlock(&handoff->mutex);
+    return fd;
+}
+
+void handoff_end(struct handoff *handoff, size_t worker)
+{
+    (void)pthread_mutex_lock(&handoff->mutex);
+    handoff->desks[worker].serves--;
+    (void)pthread_mutex_unlock(&handoff->mutex);
+}

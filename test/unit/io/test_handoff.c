@@ -1,0 +1,272 @@
+/* Who serves a connection: workers are filled in order and then alike; nothing gets lost between
+ * two.
+ */
+#include "io/handoff.h"
+
+#include "base/clock.h"
+#include "io/loop.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define WORKERS 3
+
+/* A descriptor that need not be one: nothing here looks at it. */
+#define SOME_FD(i) (1000 + (int)(i))
+
+/* Owner: the test, by stage_open() and stage_close(). */
+struct stage {
+    struct handoff *handoff;
+    struct loop *loops[WORKERS];
+    size_t serves[WORKERS]; /* as the test counts */
+};
+
+static void stage_open(struct stage *stage, size_t fill, size_t max)
+{
+    *stage = (struct stage){
+        .handoff = handoff_new(WORKERS, (struct handoff_limits){.fill = fill, .max = max})};
+    assert_non_null(stage->handoff);
+    for (size_t i = 0; i < WORKERS; i++) {
+        stage->loops[i] = loop_new();
+        assert_non_null(stage->loops[i]);
+        handoff_open(stage->handoff, i, stage->loops[i]);
+    }
+}
+
+static void stage_close(struct stage *stage)
+{
+    handoff_free(stage->handoff);
+    for (size_t i = 0; i < WORKERS; i++) {
+        loop_free(stage->loops[i]);
+    }
+}
+
+/* Place one more, accepted by worker 0. Returns who has it. */
+static size_t place(struct stage *stage, int fd)
+{
+    const struct in6_addr address = IN6ADDR_LOOPBACK_INIT;
+    struct in6_addr seen = IN6ADDR_ANY_INIT;
+    size_t worker = 0;
+    if (handoff_give(stage->handoff, 0, fd, &address)) {
+        while (handoff_take(stage->handoff, ++worker, &seen) != fd) {
+            assert_true(worker + 1 < WORKERS);
+        }
+        assert_memory_equal(&seen, &address, sizeof(address));
+    }
+    stage->serves[worker]++;
+    return worker;
+}
+
+static void end(struct stage *stage, size_t worker)
+{
+    handoff_end(stage->handoff, worker);
+    stage->serves[worker]--;
+}
+
+static void test_workers_are_filled_in_order_and_then_alike(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage, 4, 1000);
+    for (size_t i = 0; i < 4 * WORKERS; i++) {
+        assert_int_equal(place(&stage, SOME_FD(i)), i / 4);
+    }
+    for (size_t i = 0; i < 30; i++) {
+        assert_int_equal(place(&stage, SOME_FD(i)), i % WORKERS);
+    }
+    stage_close(&stage);
+}
+
+static void test_without_a_fill_they_are_spread_from_the_first_on(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage, 0, 1000);
+    for (size_t i = 0; i < 30; i++) {
+        assert_int_equal(place(&stage, SOME_FD(i)), i % WORKERS);
+    }
+    stage_close(&stage);
+}
+
+/* Connections that come one after the other see all workers, too. */
+static void test_those_with_the_fewest_take_turns(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage, 0, 1000);
+    for (size_t i = 0; i < 30; i++) {
+        size_t worker = place(&stage, SOME_FD(i));
+        assert_int_equal(worker, i % WORKERS);
+        end(&stage, worker);
+    }
+    stage_close(&stage);
+}
+
+static void test_those_that_end_leave_room(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage, 2, 1000);
+    for (size_t i = 0; i < 10; i++) {
+        (void)place(&stage, SOME_FD(i));
+    }
+    for (size_t i = 0; i < 2; i++) { /* one below its fill, then one with the fewest */
+        size_t worker = WORKERS - 1 - i;
+        while (stage.serves[worker] > 2 - (i == 0)) {
+            end(&stage, worker);
+        }
+        assert_int_equal(place(&stage, SOME_FD(20 + i)), worker);
+    }
+    stage_close(&stage);
+}
+
+static void test_what_a_worker_cannot_have_stays_with_who_accepted_it(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage, 0, 2);
+    for (size_t i = 0; i < 2 * WORKERS; i++) {
+        assert_int_equal(place(&stage, SOME_FD(i)), i % WORKERS);
+    }
+    for (size_t i = 0; i < 5; i++) { /* all are full */
+        assert_int_equal(place(&stage, SOME_FD(10 + i)), 0);
+    }
+    end(&stage, 2);
+    handoff_close(stage.handoff, 2); /* it ends */
+    assert_int_equal(place(&stage, SOME_FD(20)), 0);
+    stage_close(&stage);
+}
+
+/* One that is slow is not given more and more. */
+static void test_a_worker_that_takes_nothing_gets_so_much_only(void **state)
+{
+    (void)state;
+    struct stage stage;
+    const struct in6_addr address = IN6ADDR_LOOPBACK_INIT;
+    struct in6_addr seen;
+    size_t given = 0;
+    stage_open(&stage, 0, 10000);
+    for (size_t i = 0; i < 3000; i++) {
+        given += handoff_give(stage.handoff, 0, SOME_FD(i), &address);
+    }
+    assert_in_range(given, 2, 1000);
+    handoff_close(stage.handoff, 1); /* what it was given is there all the same, in order */
+    size_t taken = 0;
+    int before = -1;
+    for (size_t worker = 1; worker < WORKERS; worker++, before = -1) {
+        int fd;
+        while ((fd = handoff_take(stage.handoff, worker, &seen)) >= 0) {
+            assert_true(fd > before);
+            before = fd;
+            taken++;
+        }
+    }
+    assert_int_equal(taken, given);
+    stage_close(&stage);
+}
+
+static void test_a_worker_is_woken_for_what_it_gets(void **state)
+{
+    (void)state;
+    struct stage stage;
+    const struct in6_addr address = IN6ADDR_LOOPBACK_INIT;
+    struct in6_addr seen;
+    stage_open(&stage, 1, 10);
+    assert_false(handoff_give(stage.handoff, 0, SOME_FD(0), &address));
+    for (size_t i = 0; i < WORKERS; i++) {
+        assert_false(loop_wait(stage.loops[i], 0));
+    }
+    assert_true(handoff_give(stage.handoff, 0, SOME_FD(1), &address));
+    assert_true(loop_wait(stage.loops[1], clock_now_us() + 20U * 1000U * 1000U));
+    assert_false(loop_wait(stage.loops[0], 0));
+    assert_false(loop_wait(stage.loops[2], 0));
+    assert_int_equal(handoff_take(stage.handoff, 0, &seen), -1);
+    assert_int_equal(handoff_take(stage.handoff, 1, &seen), SOME_FD(1));
+    assert_int_equal(handoff_take(stage.handoff, 1, &seen), -1);
+    stage_close(&stage);
+}
+
+static void test_what_nobody_took_is_closed(void **state)
+{
+    (void)state;
+    struct stage stage;
+    const struct in6_addr address = IN6ADDR_LOOPBACK_INIT;
+    int ends[2];
+    stage_open(&stage, 0, 10);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    assert_false(handoff_give(stage.handoff, 0, ends[0], &address));
+    assert_true(handoff_give(stage.handoff, 0, ends[0], &address));
+    stage_close(&stage);
+    assert_int_equal(fcntl(ends[0], F_GETFD), -1);
+    assert_int_equal(errno, EBADF);
+    close(ends[1]);
+}
+
+/* -- From several threads --------------------------------------------------------------------- */
+
+#define ROUNDS 20000
+
+static void *take_and_end(void *arg)
+{
+    struct stage *stage = arg;
+    struct in6_addr seen;
+    for (size_t taken = 0; taken < ROUNDS;) {
+        if (handoff_take(stage->handoff, 1, &seen) >= 0) {
+            handoff_end(stage->handoff, 1);
+            taken++;
+        }
+    }
+    return NULL;
+}
+
+static void test_nothing_is_lost_between_threads(void **state)
+{
+    (void)state;
+    struct stage stage;
+    const struct in6_addr address = IN6ADDR_LOOPBACK_INIT;
+    pthread_t thread;
+    stage_open(&stage, 0, 1000);
+    handoff_close(stage.handoff, 2);
+    assert_int_equal(pthread_create(&thread, NULL, take_and_end, &stage), 0);
+    for (size_t given = 0; given < ROUNDS;) {
+        if (handoff_give(stage.handoff, 0, SOME_FD(0), &address)) {
+            given++;
+        } else {
+            handoff_end(stage.handoff, 0);
+        }
+    }
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    size_t given = 0;
+    for (size_t i = 0; i < WORKERS;
+         i++) { /* nobody had any: one for each, and none for the third */
+        given += handoff_give(stage.handoff, 0, SOME_FD(i), &address);
+    }
+    assert_int_equal(given, 1);
+    stage_close(&stage);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_workers_are_filled_in_order_and_then_alike),
+        cmocka_unit_test(test_without_a_fill_they_are_spread_from_the_first_on),
+        cmocka_unit_test(test_those_with_the_fewest_take_turns),
+        cmocka_unit_test(test_those_that_end_leave_room),
+        cmocka_unit_test(test_what_a_worker_cannot_have_stays_with_who_accepted_it),
+        cmocka_unit_test(test_a_worker_that_takes_nothing_gets_so_much_only),
+        cmocka_unit_test(test_a_worker_is_woken_for_what_it_gets),
+        cmocka_unit_test(test_what_nobody_took_is_closed),
+        cmocka_unit_test(test_nothing_is_lost_between_threads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,138 @@
+/* Connections that one worker's server accepts and another's serves. */
+#include "server_stage.h"
+
+#include "io/handoff.h"
+
+/* Two workers' servers; the first accepts. Owner: the test, by pair_open() and pair_close(). */
+struct pair {
+    struct handoff *handoff;
+    struct stage first, second;
+};
+
+static void pair_open(struct pair *pair)
+{
+    pair->handoff = handoff_new(2, (struct handoff_limits){.fill = 1, .max = CONNECTIONS_MAX});
+    assert_non_null(pair->handoff);
+    stage_open_with(&pair->first, REPLY_AT_COMPLETE,
+                    (struct server_settings){.handoff = pair->handoff, .worker = 0});
+    stage_open_with(&pair->second, REPLY_AT_COMPLETE,
+                    (struct server_settings){.handoff = pair->handoff, .worker = 1});
+}
+
+static void pair_close(struct pair *pair)
+{
+    stage_close(&pair->first);
+    stage_close(&pair->second);
+    handoff_free(pair->handoff);
+}
+
+/* Connect to the first, until it is with the one that is to serve it. */
+static void connect_to(struct pair *pair, struct peer *client, struct stage *serves)
+{
+    size_t before = server_connections(serves->server);
+    peer_connect(client, pair->first.port);
+    turn(&pair->first);
+    await_connections(serves, before + 1);
+}
+
+static void test_a_connection_is_served_by_the_worker_whose_turn_it_is(void **state)
+{
+    (void)state;
+    struct pair pair;
+    struct peer clients[3];
+    pair_open(&pair);
+    for (size_t i = 0; i < 3; i++) {
+        struct stage *serves = i == 1 ? &pair.second : &pair.first;
+        connect_to(&pair, &clients[i], serves);
+        for (size_t j = 0; j < 2; j++) {
+            send_text(serves, &clients[i], POST_FIVE);
+            expect_status(serves, &clients[i], 200);
+        }
+    }
+    assert_int_equal(pair.first.count, 4);
+    assert_int_equal(pair.second.count, 2);
+    assert_int_equal(atomic_load(&pair.second.metrics.counters[METRIC_CONNECTIONS_ACCEPTED]), 1);
+    char address[SERVER_PEER_BYTES];
+    pair.second.reply_at = REPLY_LATER;
+    send_text(&pair.second, &clients[1], POST_FIVE);
+    await_events(&pair.second, 2, "hbc");
+    exchange_print_peer(pair.second.seen[2].exchange, address);
+    assert_string_equal(address, "127.0.0.1");
+    for (size_t i = 0; i < 3; i++) {
+        peer_close(&clients[i]);
+    }
+    pair_close(&pair);
+}
+
+static void test_one_that_ends_is_followed_by_the_next(void **state)
+{
+    (void)state;
+    struct pair pair;
+    struct peer stays;
+    pair_open(&pair);
+    connect_to(&pair, &stays, &pair.first);
+    for (size_t i = 0; i < 5; i++) {
+        struct peer client;
+        connect_to(&pair, &client, &pair.second);
+        peer_close(&client);
+        await_connections(&pair.second, 0);
+    }
+    peer_close(&stays);
+    await_connections(&pair.first, 0);
+    connect_to(&pair, &stays, &pair.first);
+    peer_close(&stays);
+    pair_close(&pair);
+}
+
+static void test_a_stopped_server_serves_what_it_was_given_and_gets_no_more(void **state)
+{
+    (void)state;
+    struct pair pair;
+    struct peer clients[3];
+    pair_open(&pair);
+    connect_to(&pair, &clients[0], &pair.first);
+    peer_connect(&clients[1], pair.first.port);
+    settle(&pair.first); /* on its way */
+    assert_int_equal(server_connections(pair.second.server), 0);
+    server_stop_accepting(pair.second.server);
+    assert_int_equal(server_connections(pair.second.server), 1);
+    send_text(&pair.second, &clients[1], POST_FIVE);
+    expect_status(&pair.second, &clients[1], 200);
+    expect_end(&pair.second, &clients[1]);
+    connect_to(&pair, &clients[2], &pair.first);
+    send_text(&pair.first, &clients[2], POST_FIVE);
+    expect_status(&pair.first, &clients[2], 200);
+    for (size_t i = 0; i < 3; i++) {
+        peer_close(&clients[i]);
+    }
+    pair_close(&pair);
+}
+
+/* As happens to one that was on its way when its worker could not be made. */
+static void test_one_that_nobody_served_is_closed(void **state)
+{
+    (void)state;
+    struct pair pair;
+    struct peer clients[2];
+    pair_open(&pair);
+    connect_to(&pair, &clients[0], &pair.first);
+    peer_connect(&clients[1], pair.first.port);
+    settle(&pair.first);
+    pair_close(&pair);
+    for (size_t i = 0; i < 2; i++) {
+        peer_receive(&clients[i]);
+        assert_true(clients[i].ended);
+        peer_close(&clients[i]);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_connection_is_served_by_the_worker_whose_turn_it_is),
+        cmocka_unit_test(test_one_that_ends_is_followed_by_the_next),
+        cmocka_unit_test(test_a_stopped_server_serves_what_it_was_given_and_gets_no_more),
+        cmocka_unit_test(test_one_that_nobody_served_is_closed),
+    };
+    return cmocka_run_group_tests_name("server/server sharing", tests, NULL, NULL);
+}
