@@ -1,4 +1,4 @@
-/* The program: settings, listeners, workers, signals. Owns what the workers share. */
+/* The program: settings, the listener, workers, signals. Owns what the workers share. */
 #include "base/budget.h"
 #include "base/cgroup.h"
 #include "base/clock.h"
@@ -141,7 +141,7 @@ static int share_connections(struct program *program)
     return EXIT_CODE_OK;
 }
 
-static int start_workers(struct program *program)
+static int make_workers(struct program *program)
 {
     for (size_t i = 0; i < program->count; i++) {
         program->metrics[i] = calloc(1, sizeof(*program->metrics[i]));
@@ -150,11 +150,10 @@ static int start_workers(struct program *program)
             return EXIT_CODE_FAILED;
         }
     }
-    if (share_connections(program) != EXIT_CODE_OK) {
-        return EXIT_CODE_FAILED;
-    }
     for (size_t i = 0; i < program->count; i++) {
-        struct worker *worker = worker_new(&(struct worker_settings){
+        int listen_fd = program->listen_fd;
+        program->listen_fd = -1;
+        program->workers[i] = worker_new(&(struct worker_settings){
             .config = &program->config,
             .log = &program->log,
             .budget = &program->budget,
@@ -162,20 +161,40 @@ static int start_workers(struct program *program)
             .shared = &program->shared,
             .material = program->material,
             .main_loop = program->loop,
-            .listen_fd = i == 0 ? program->listen_fd : -1,
+            .listen_fd = listen_fd,
             .handoff = program->handoff,
             .number = i,
         });
-        if (worker == NULL) {
+        if (program->workers[i] == NULL) {
             return EXIT_CODE_FAILED;
         }
-        int status = worker_start(worker);
+    }
+    return EXIT_CODE_OK;
+}
+
+/* Those from first on, which have no thread. */
+static void free_workers(struct program *program, size_t first)
+{
+    for (size_t i = first; i < program->count; i++) {
+        worker_free(program->workers[i]);
+        program->workers[i] = NULL;
+    }
+}
+
+/* All are made before the first accepts, so that each gets its part of those that wait already. */
+static int start_workers(struct program *program)
+{
+    if (share_connections(program) != EXIT_CODE_OK || make_workers(program) != EXIT_CODE_OK) {
+        free_workers(program, 0);
+        return EXIT_CODE_FAILED;
+    }
+    for (size_t i = 0; i < program->count; i++) {
+        int status = worker_start(program->workers[i]);
         if (status != 0) {
             log_error(&program->log, "cannot start a thread", log_str("error", strerror(-status)));
-            worker_free(worker);
+            free_workers(program, i);
             return EXIT_CODE_FAILED;
         }
-        program->workers[i] = worker;
     }
     return EXIT_CODE_OK;
 }
@@ -328,9 +347,7 @@ static void stop_workers(struct program *program)
             worker_join(program->workers[i]);
         }
     }
-    for (size_t i = 0; i < program->count; i++) {
-        worker_free(program->workers[i]);
-    }
+    free_workers(program, 0);
     handoff_free(program->handoff);
     for (size_t i = 0; i < program->count; i++) {
         free(program->metrics[i]);
@@ -372,6 +389,9 @@ static void free_program(struct program *program)
     loop_free(program->loop);
     if (program->signal_fd >= 0) {
         close(program->signal_fd);
+    }
+    if (program->listen_fd >= 0) {
+        close(program->listen_fd);
     }
     status_free(program->status);
     if (program->log.recent != NULL) {

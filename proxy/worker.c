@@ -33,6 +33,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Of a refused body, so that its sender sees the answer and not a reset. */
 #define DRAIN_BYTES_MAX (64U * 1024U * 1024U)
@@ -219,6 +220,9 @@ struct worker *worker_new(const struct worker_settings *settings)
     struct worker *worker = calloc(1, sizeof(*worker));
     if (worker == NULL) {
         log_error(settings->log, "cannot make a worker", log_str("error", strerror(ENOMEM)));
+        if (settings->listen_fd >= 0) {
+            close(settings->listen_fd);
+        }
         return NULL;
     }
     worker->settings = *settings;
@@ -256,6 +260,9 @@ void worker_free(struct worker *worker)
     batcher_free(worker->batcher);
     upstream_free(worker->upstream);
     loop_free(worker->loop);
+    if (worker->settings.listen_fd >= 0) {
+        close(worker->settings.listen_fd); /* it did not come to a server */
+    }
     material_release(worker->material);
     material_release(atomic_load(&worker->material_next));
     free(worker);

@@ -19,6 +19,11 @@ uint64_t clock_now_us(void)
     return now_us > 0 ? now_us : 1;
 }
 
+uint64_t clock_thread_cpu_us(void)
+{
+    return clock_read_us(CLOCK_THREAD_CPUTIME_ID);
+}
+
 uint64_t clock_cpu_us(void)
 {
     return clock_read_us(CLOCK_PROCESS_CPUTIME_ID);

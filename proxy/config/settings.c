@@ -325,8 +325,9 @@ static const struct flag FLAGS[] = {
      .max = 100000,
      .argument = "N",
      .standard = "16",
-     .help = "Connections that a thread serves before the next one gets any: few senders are "
-             "cheapest together. 0 spreads them from the first on."},
+     .help = "Connections that a thread serves before the next one gets any, unless it is busy for "
+             "more than half of its time: few senders are cheapest together. 0 spreads them from "
+             "the first on."},
     {.name = "shutdown-delay",
      .group = "Listener",
      .kind = FLAG_DURATION,
@@ -422,8 +423,8 @@ static const struct flag FLAGS[] = {
      .argument = "TIME",
      .standard = "0s",
      .help = "Time to wait for further requests while the gateway could take the batch at once. "
-             "With 0s "
-             "requests wait only while all of --gateway.max-inflight are busy."},
+             "With 0s requests wait only while all of --gateway.max-inflight are busy, or for a "
+             "moment behind another batch while more come in."},
 
     {.name = "limits.body-bytes",
      .group = "Limits",

@@ -401,8 +401,8 @@ static uint64_t open_leaves_us(const struct batcher *batcher)
                : batcher->open->opened_us + batcher->context->config->batch_linger_us;
 }
 
-/* A POST costs as much as a small request. What comes while one is out joins another: as long as
- * the worker takes in others meanwhile, nobody waits for a thread that is idle. */
+/* A POST costs as much as a small request, so behind one that is out a batch waits for company. Not
+ * by a timer: only while there are events, so nobody waits for a thread that sleeps. */
 static bool waits_for_company(const struct batcher *batcher, bool busy, uint64_t now_us)
 {
     return busy && batcher->in_flight > 0 && now_us < batcher->open->opened_us + COMPANY_US;

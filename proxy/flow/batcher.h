@@ -4,8 +4,8 @@
  *   batcher_add -> open batch -> closed -> in flight -> settled: each member answered
  *
  * A batch leaves when an upstream slot is free, so a lone request leaves at once; behind another
- * batch it waits for company for as long as the worker has other work, but for a moment only. It is
- * full at its limits of bytes, decoded bytes and members. */
+ * batch it waits for company for a moment, as long as events come that keep the worker from
+ * sleeping. It is full at its limits of bytes, decoded bytes and members. */
 #ifndef AGENT_PROXY_FLOW_BATCHER_H
 #define AGENT_PROXY_FLOW_BATCHER_H
 
@@ -36,12 +36,11 @@ void batcher_forget_sender(struct batcher *batcher, struct request *request);
 unsigned batcher_retry_after_s(struct batcher *batcher, uint64_t held_bytes);
 
 /* One phase: batches close and are sent, senders whose deadline has come are answered.
- * busy: the worker found work to do in this turn, so more may come without anybody waiting for it.
- */
+ * busy: this turn began with an event, so more may come before the worker has to sleep. */
 void batcher_tick(struct batcher *batcher, bool busy);
 
 /* When batcher_tick() is due. Units: [us] monotonic, or LOOP_NEVER. In the past while a batch waits
- * for company: it then leaves unless there is other work to be found at once. */
+ * for company: it leaves with the first turn that finds no event. */
 uint64_t batcher_deadline_us(const struct batcher *batcher);
 
 /* No request waits and none is at the gateway. */

@@ -4,6 +4,7 @@
 #include "io/loop.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -18,11 +19,14 @@ struct given {
 struct desk {
     size_t serves;     /* connections, with those on their way */
     struct loop *loop; /* NULL: closed */
-    size_t first, count;
+    bool busy;
+    size_t first;
+    _Atomic size_t count; /* changes under the lock */
     struct given given[GIVEN_MAX];
 };
 
-/* One lock for all: it is taken when a connection begins and ends, never for a request. */
+/* One lock for all: it is taken when a connection begins and ends and once a second, never for a
+ * request. */
 struct handoff {
     pthread_mutex_t mutex;
     struct handoff_limits limits;
@@ -72,16 +76,30 @@ void handoff_close(struct handoff *handoff, size_t worker)
     handoff_open(handoff, worker, NULL);
 }
 
+void handoff_tell(struct handoff *handoff, size_t worker, bool busy)
+{
+    (void)pthread_mutex_lock(&handoff->mutex);
+    handoff->desks[worker].busy = busy;
+    (void)pthread_mutex_unlock(&handoff->mutex);
+}
+
 static size_t after(const struct handoff *handoff, size_t worker)
 {
     return worker + 1 < handoff->count ? worker + 1 : 0;
+}
+
+static bool is_filled(const struct handoff *handoff, size_t worker)
+{
+    const struct desk *desk = &handoff->desks[worker];
+    return desk->busy || desk->serves >= handoff->limits.fill ||
+           desk->serves >= handoff->limits.max;
 }
 
 /* Of those that serve alike, in turns. */
 static size_t next_worker(const struct handoff *handoff)
 {
     for (size_t i = 0; i < handoff->count; i++) {
-        if (handoff->desks[i].serves < handoff->limits.fill) {
+        if (!is_filled(handoff, i)) {
             return i;
         }
     }
@@ -115,6 +133,11 @@ bool handoff_give(struct handoff *handoff, size_t acceptor, int fd, const struct
     }
     (void)pthread_mutex_unlock(&handoff->mutex);
     return given;
+}
+
+bool handoff_waits(const struct handoff *handoff, size_t worker)
+{
+    return atomic_load_explicit(&handoff->desks[worker].count, memory_order_relaxed) > 0;
 }
 
 int handoff_take(struct handoff *handoff, size_t worker, struct in6_addr *address)

@@ -1,8 +1,8 @@
 /* Accepted connections on their way from the worker that accepts to the one that serves them.
  *
  * Workers are filled one after the other: few senders are cheapest together, for they join each
- * other's batches and wake one thread. Once each worker has its fill, whoever serves the fewest is
- * next. */
+ * other's batches and wake one thread. Once each worker has its fill or is busy, whoever serves the
+ * fewest is next. */
 #ifndef AGENT_PROXY_IO_HANDOFF_H
 #define AGENT_PROXY_IO_HANDOFF_H
 
@@ -31,12 +31,18 @@ void handoff_open(struct handoff *handoff, size_t worker, struct loop *loop);
 /* Worker gets no more; what it was given before can still be taken. */
 void handoff_close(struct handoff *handoff, size_t worker);
 
+/* Whether worker has work enough of those that it serves: then it is not filled further. */
+void handoff_tell(struct handoff *handoff, size_t worker, bool busy);
+
 /* Count one more connection, with the worker whose turn it is, and give it fd unless that is
  * acceptor itself. address: of the peer, IPv4 mapped. Any worker may be called for, by any thread.
  * Returns true when another worker has it. False: it is counted with acceptor, which serves it,
  * also because the other is closed or has not taken what it was given. */
 __attribute__((warn_unused_result)) bool handoff_give(struct handoff *handoff, size_t acceptor,
                                                       int fd, const struct in6_addr *address);
+
+/* Whether there is any for worker to take. Takes no lock. */
+bool handoff_waits(const struct handoff *handoff, size_t worker);
 
 /* The next connection that worker was given, whose owner it then is, or -1. */
 __attribute__((warn_unused_result)) int handoff_take(struct handoff *handoff, size_t worker,

@@ -5,7 +5,6 @@
 
 #include "base/clock.h"
 #include "base/metrics.h"
-#include "io/handoff.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -30,7 +29,6 @@
 
 #define ACCEPT_PAUSE_US (SEC_US / 10) /* when descriptors have run out */
 #define LOG_INTERVAL_US (10 * SEC_US)
-#define RESERVED_MAX    16 /* connections above the limit, for health and metrics */
 
 /* -- Lists by deadline ------------------------------------------------------------------------- */
 
@@ -271,24 +269,16 @@ static bool is_above_limit(struct server *server, const struct in6_addr *address
     return full || address_full;
 }
 
-static void count_out(const struct server *server)
-{
-    if (server->settings.handoff != NULL) {
-        handoff_end(server->settings.handoff, server->settings.worker);
-    }
-}
-
-/* True when it is above the limit. */
-static bool open_connection(struct server *server, int fd, const struct in6_addr *address)
+bool connection_open(struct server *server, int fd, const struct in6_addr *address)
 {
     bool reserved = is_above_limit(server, address);
-    if (reserved && server->reserved_count >= RESERVED_MAX) {
+    if (reserved && server->reserved_count >= CONNECTIONS_RESERVED_MAX) {
         evict_reserved(server);
     }
     struct connection *connection = calloc(1, sizeof(*connection));
     if (connection == NULL) {
         close(fd);
-        count_out(server);
+        sharing_count_out(server);
         return reserved;
     }
     connection->server = server;
@@ -317,7 +307,7 @@ void connection_drop(struct connection *connection)
     server->connection_count--;
     server->reserved_count -= connection->reserved;
     metrics_gauge_add(server->settings.metrics, METRIC_CONNECTIONS, -1);
-    count_out(server);
+    sharing_count_out(server);
     free(connection);
 }
 
@@ -386,46 +376,27 @@ static void run_out_of_descriptors(struct server *server, int error)
     }
 }
 
-/* True when it is served here and above the limit. */
-static bool place(struct server *server, int fd, const struct sockaddr_storage *peer)
-{
-    const struct server_settings *settings = &server->settings;
-    struct in6_addr address = address_of(peer);
-    if (settings->handoff != NULL &&
-        handoff_give(settings->handoff, settings->worker, fd, &address)) {
-        return false;
-    }
-    return open_connection(server, fd, &address);
-}
-
-void connections_take(struct server *server)
-{
-    struct in6_addr address;
-    int fd;
-    while ((fd = handoff_take(server->settings.handoff, server->settings.worker, &address)) >= 0) {
-        (void)open_connection(server, fd, &address);
-    }
-}
-
 void connections_accept(struct server *server, unsigned count_max)
 {
     unsigned reserved = 0;
     server->accept_ready = false;
-    if (server->reserved_count >= 2 * RESERVED_MAX) {
+    if (server->reserved_count >= 2 * CONNECTIONS_RESERVED_MAX) {
         pause_accepting(server, clock_now_us()); /* all of them wait for us: no turn in vain */
         return;
     }
     /* No more above the limit than there is room for, so that each is heard before it may have to
      * go for others; those behind it wait in the kernel, which tells of them again. */
-    for (unsigned i = 0;
-         i < count_max && reserved < RESERVED_MAX && server->reserved_count < 2 * RESERVED_MAX;
+    for (unsigned i = 0; i < count_max && reserved < CONNECTIONS_RESERVED_MAX &&
+                         server->reserved_count < 2 * CONNECTIONS_RESERVED_MAX;
          i++) {
         struct sockaddr_storage peer = {0};
         socklen_t bytes = sizeof(peer);
         int fd = accept4(server->listen_fd, (struct sockaddr *)&peer, &bytes,
                          SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            reserved += place(server, fd, &peer);
+            struct in6_addr address = address_of(&peer);
+            reserved +=
+                !sharing_give(server, fd, &address) && connection_open(server, fd, &address);
             continue;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {

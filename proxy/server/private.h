@@ -1,6 +1,7 @@
 /* What the files of the server share: server.c (life, phase), connection.c (limits and deadlines of
  * connections), exchange.c (what a handler sees), mhd.c (requests and replies by libmicrohttpd),
- * direct.c and direct_reply.c (the same without it), tls.c. For nobody else. */
+ * direct.c and direct_reply.c (the same without it), sharing.c (with other workers), tls.c. For
+ * nobody else. */
 #ifndef AGENT_PROXY_SERVER_PRIVATE_H
 #define AGENT_PROXY_SERVER_PRIVATE_H
 
@@ -17,6 +18,8 @@
 #define DIRECT_HEAD_BYTES      4096 /* a longer head takes the slow path */
 #define DIRECT_WASTE_BYTES     (64U * 1024U)
 #define SERVER_REPLY_HEAD_MAX  (64U * 1024U)
+
+#define CONNECTIONS_RESERVED_MAX 16 /* above the limits, for health and metrics */
 
 struct plain_head;
 
@@ -149,6 +152,9 @@ struct server {
     bool closing; /* each reply closes its connection */
     bool ending;  /* no request comes in any more: server_free() is under way */
     uint64_t accept_paused_until_us;
+    uint64_t take_again_us;      /* what other workers accepted for this one */
+    uint64_t load_since_us;      /* the last look at its load */
+    uint64_t load_cpu_us;        /* of the thread then */
     uint64_t left_look_us;       /* when to look for those who left while they sent */
     uint64_t daemon_deadline_us; /* as of their last run */
     struct log_gate accept_gate;
@@ -171,8 +177,9 @@ struct server {
 /* Accept what waits, at most count_max, and serve it or hand it to another worker. */
 void connections_accept(struct server *server, unsigned count_max);
 
-/* Serve what other workers have accepted for this one. */
-void connections_take(struct server *server);
+/* Serve a connection that was accepted, or close it when there is no memory. True when it is above
+ * a limit. */
+bool connection_open(struct server *server, int fd, const struct in6_addr *address);
 
 /* Listen again after a pause, close what has overstayed. */
 void connections_tick(struct server *server, uint64_t now_us);
@@ -198,6 +205,27 @@ void connection_progress(struct connection *connection);
 /* MHD_OPTION_NOTIFY_CONNECTION; cls is the server. */
 void connection_on_change(void *cls, struct MHD_Connection *mhd, void **context,
                           enum MHD_ConnectionNotificationCode code);
+
+/* -- sharing.c --------------------------------------------------------------------------------- */
+
+/* Take connections from other workers from now on. */
+void sharing_start(struct server *server);
+
+/* Count a connection that was accepted here. True: another worker has it. */
+bool sharing_give(struct server *server, int fd, const struct in6_addr *address);
+
+/* One phase: serve what others have accepted for this worker. Due without an event at
+ * take_again_us. */
+void sharing_tick(struct server *server, uint64_t now_us);
+
+/* Take no more, and serve what is on its way. */
+void sharing_stop(struct server *server);
+
+/* Take no more, and close what is on its way. */
+void sharing_end(struct server *server);
+
+/* A connection has ended that was counted here. */
+void sharing_count_out(const struct server *server);
 
 /* -- tls.c ------------------------------------------------------------------------------------- */
 

@@ -1,13 +1,12 @@
-/* The HTTP/1.1 server of a worker: the listening socket, and a libmicrohttpd daemon in external
- * epoll mode for what does not take the fast path, both driven by the worker's loop. Owns them;
- * what comes in is in connection.c, and then in direct.c or mhd.c. Knows nothing of what routes
- * mean.
+/* The HTTP/1.1 server of a worker: the listening socket, if it has one, and a libmicrohttpd daemon
+ * in external epoll mode for what does not take the fast path, both driven by the worker's loop.
+ * Owns them; what comes in is in connection.c, and then in direct.c or mhd.c. Knows nothing of what
+ * routes mean.
  *
  * What libmicrohttpd 0.9.75 does that its manual does not say is noted where it matters. */
 #include "server/server.h"
 
 #include "base/clock.h"
-#include "io/handoff.h"
 #include "server/private.h"
 
 #include <errno.h>
@@ -118,9 +117,7 @@ void server_run(struct server *server)
     if (server->accept_ready && server->listen_fd >= 0) {
         connections_accept(server, ACCEPTS_PER_TURN);
     }
-    if (server->settings.handoff != NULL) {
-        connections_take(server);
-    }
+    sharing_tick(server, now_us);
     direct_run(server);
     if (server->ready || now_us >= server->daemon_deadline_us) {
         run_daemons(server);
@@ -136,16 +133,14 @@ uint64_t server_deadline_us(const struct server *server)
     uint64_t deadline_us = connections_deadline_us(server);
     uint64_t direct_us = direct_deadline_us(server);
     deadline_us = direct_us < deadline_us ? direct_us : deadline_us;
+    deadline_us = server->take_again_us < deadline_us ? server->take_again_us : deadline_us;
     return deadline_us < server->daemon_deadline_us ? deadline_us : server->daemon_deadline_us;
 }
 
 void server_stop_accepting(struct server *server)
 {
     server->closing = true;
-    if (server->settings.handoff != NULL) {
-        handoff_close(server->settings.handoff, server->settings.worker);
-        connections_take(server);
-    }
+    sharing_stop(server);
     if (server->listen_fd < 0) {
         return;
     }
@@ -297,9 +292,7 @@ static int start(struct server *server, const struct server_tls *tls)
     if (status != 0) {
         return status;
     }
-    if (server->settings.handoff != NULL) {
-        handoff_open(server->settings.handoff, server->settings.worker, server->loop);
-    }
+    sharing_start(server);
     return server->listen_fd < 0
                ? 0
                : loop_set(server->loop, server->listen_fd, EPOLLIN, &server->listen_watch);
@@ -348,9 +341,7 @@ void server_free(struct server *server)
         return;
     }
     server->ending = true;
-    if (server->settings.handoff != NULL) {
-        handoff_close(server->settings.handoff, server->settings.worker);
-    }
+    sharing_end(server);
     direct_close_all(server);
     if (server->daemon != NULL) {
         resume_all(server);

@@ -140,7 +140,7 @@ def test_with_two_workers_all_is_the_same_and_the_metrics_are_their_sum(start, s
                                                                         tmp_path):
     senders, requests = 32, max(20, int(200 * LOAD))
     sink = start(Sink, "--delay-ms=5", f"--expect-path={RECEIVE}")
-    proxy = start_proxy(sink, "--workers=2", "--gateway.max-inflight=1")
+    proxy = start_proxy(sink, "--workers=2", "--workers.fill=0", "--gateway.max-inflight=1")
     code, result = start(Loadgen, proxy.url, tmp_path / "acks", senders, requests, 100).result()
 
     total = senders * requests

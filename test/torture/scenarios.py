@@ -48,6 +48,12 @@ def start_and_stop_with_two_workers(stage):
     stage.get("/-/ready")
 
 
+@scenario("--workers=2", "--workers.fill=0")
+def writes_by_two_workers(stage):
+    for client in [stage.client(), stage.client()]:
+        stage.write(client)
+
+
 @scenario()
 def one_write(stage):
     stage.write()

@@ -3,6 +3,7 @@
 
 #include "unit.h"
 
+#include <pthread.h>
 #include <time.h>
 
 static void sleep_ms(long ms)
@@ -52,12 +53,35 @@ static void test_cpu_counts_work_and_not_sleep(void **state)
     assert_true(clock_cpu_us() - start_us >= 20000);
 }
 
+static void *work(void *arg)
+{
+    struct timespec now;
+    do {
+        assert_int_equal(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now), 0);
+    } while (now.tv_sec == 0 && now.tv_nsec < 30 * 1000 * 1000);
+    *(uint64_t *)arg = clock_thread_cpu_us();
+    return NULL;
+}
+
+static void test_the_cpu_of_a_thread_is_its_own(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    uint64_t its_us = 0;
+    uint64_t start_us = clock_thread_cpu_us();
+    assert_int_equal(pthread_create(&thread, NULL, work, &its_us), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_true(its_us >= 30000);
+    assert_true(clock_thread_cpu_us() - start_us < 20000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_now_is_monotonic_and_never_zero),
         cmocka_unit_test(test_now_agrees_with_the_monotonic_clock),
         cmocka_unit_test(test_cpu_counts_work_and_not_sleep),
+        cmocka_unit_test(test_the_cpu_of_a_thread_is_its_own),
     };
     return cmocka_run_group_tests_name("base/clock", tests, NULL, NULL);
 }

@@ -69,6 +69,7 @@ static void test_defaults(void **state)
     assert_int_equal(config->log_level, LOG_LEVEL_INFO);
     assert_int_equal(config->log_format, LOG_FORMAT_LOGFMT);
     assert_int_equal(config->workers, 0);
+    assert_int_equal(config->workers_fill, 16);
     assert_int_equal(config->batch_max_bytes, 1048576);
     assert_int_equal(config->batch_max_decoded_bytes, 8388608);
     assert_int_equal(config->batch_max_requests, 64);
@@ -89,14 +90,14 @@ static void test_defaults(void **state)
 static void test_every_flag_reaches_its_field(void **state)
 {
     (void)state;
-    struct run run =
-        RUN("--gateway.address=https://gateway:8443/base/", "--tenant", "a.b_C-9",
-            "--tenant.header=X-Scope-OrgID", "--no-tenant.path-prefix",
-            "--gateway.write-path=/api/v1/push", "--gateway.max-inflight=5", "--gateway.timeout=3s",
-            "--http-address=[::1]:8080", "--http-grace-period=90s", "--log.level=debug",
-            "--log.format=json", "--workers=2", "--batch.max-bytes=11", "--batch.max-decoded-bytes",
-            "12KiB", "--batch.max-requests=13", "--batch.linger=14ms", "--limits.body-bytes=15KiB",
-            "--limits.decoded-bytes=16KiB", "--limits.memory-bytes=17MiB");
+    struct run run = RUN(
+        "--gateway.address=https://gateway:8443/base/", "--tenant", "a.b_C-9",
+        "--tenant.header=X-Scope-OrgID", "--no-tenant.path-prefix",
+        "--gateway.write-path=/api/v1/push", "--gateway.max-inflight=5", "--gateway.timeout=3s",
+        "--http-address=[::1]:8080", "--http-grace-period=90s", "--log.level=debug",
+        "--log.format=json", "--workers=2", "--workers.fill=3", "--batch.max-bytes=11",
+        "--batch.max-decoded-bytes", "12KiB", "--batch.max-requests=13", "--batch.linger=14ms",
+        "--limits.body-bytes=15KiB", "--limits.decoded-bytes=16KiB", "--limits.memory-bytes=17MiB");
     assert_int_equal(run.outcome, CONFIG_RUN);
     const struct config *config = &run.config;
     assert_string_equal(config->gateway_address.text, "https://gateway:8443/base");
@@ -114,6 +115,7 @@ static void test_every_flag_reaches_its_field(void **state)
     assert_int_equal(config->log_level, LOG_LEVEL_DEBUG);
     assert_int_equal(config->log_format, LOG_FORMAT_JSON);
     assert_int_equal(config->workers, 2);
+    assert_int_equal(config->workers_fill, 3);
     assert_int_equal(config->batch_max_bytes, 11);
     assert_int_equal(config->batch_max_decoded_bytes, 12288);
     assert_int_equal(config->batch_max_requests, 13);
@@ -491,6 +493,7 @@ static void test_bounds(void **state)
         {"--gateway.timeout", "1ms", "1h", "999us", "3600001ms"},
         {"--http-grace-period", "0s", "1h", NULL, "61m"},
         {"--workers", "0", "64", NULL, "65"},
+        {"--workers.fill", "0", "100000", NULL, "100001"},
         {"--batch.max-bytes", "1", "1GiB", "0", "1073741825"},
         {"--batch.max-decoded-bytes", "1", "1GiB", "0", "1073741825"},
         {"--batch.max-requests", "1", "4096", "0", "4097"},
@@ -548,6 +551,7 @@ static void test_help_text(void **state)
                                         "--log.level=LEVEL",
                                         "--log.format=FORMAT",
                                         "--workers=N",
+                                        "--workers.fill=N",
                                         "--gateway.max-inflight=N",
                                         "--gateway.timeout=TIME",
                                         "--batch.max-bytes=SIZE",

@@ -14,6 +14,11 @@ uint64_t clock_now_us(void)
     return fake_now_us;
 }
 
+uint64_t clock_thread_cpu_us(void)
+{
+    return 1;
+}
+
 uint64_t clock_cpu_us(void)
 {
     return 1;

@@ -1,6 +1,4 @@
-/* Who serves a connection: workers are filled in order and then alike; nothing gets lost between
- * two.
- */
+/* Who serves a connection: workers are filled in order, then alike; nothing is lost between two. */
 #include "io/handoff.h"
 
 #include "base/clock.h"
@@ -147,6 +145,40 @@ static void test_what_a_worker_cannot_have_stays_with_who_accepted_it(void **sta
     stage_close(&stage);
 }
 
+/* With a fill above it the others would get nothing. */
+static void test_the_limit_of_a_worker_ends_its_fill(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage, 100, 2);
+    for (size_t i = 0; i < 2 * WORKERS; i++) {
+        assert_int_equal(place(&stage, SOME_FD(i)), i / 2);
+    }
+    assert_int_equal(place(&stage, SOME_FD(10)), 0);
+    stage_close(&stage);
+}
+
+static void test_a_busy_worker_is_not_filled_further(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage, 4, 1000);
+    assert_int_equal(place(&stage, SOME_FD(0)), 0);
+    assert_int_equal(place(&stage, SOME_FD(1)), 0);
+    handoff_tell(stage.handoff, 0, true);
+    assert_int_equal(place(&stage, SOME_FD(2)), 1);
+    handoff_tell(stage.handoff, 1, true);
+    assert_int_equal(place(&stage, SOME_FD(3)), 2);
+    handoff_tell(stage.handoff, 2, true); /* then it is as if all had their fill */
+    assert_int_equal(place(&stage, SOME_FD(4)), 1);
+    assert_int_equal(place(&stage, SOME_FD(5)), 2);
+    assert_int_equal(place(&stage, SOME_FD(6)), 0);
+    handoff_tell(stage.handoff, 0, false);
+    assert_int_equal(place(&stage, SOME_FD(7)), 0);
+    assert_int_equal(place(&stage, SOME_FD(8)), 1);
+    stage_close(&stage);
+}
+
 /* One that is slow is not given more and more. */
 static void test_a_worker_that_takes_nothing_gets_so_much_only(void **state)
 {
@@ -186,7 +218,9 @@ static void test_a_worker_is_woken_for_what_it_gets(void **state)
     for (size_t i = 0; i < WORKERS; i++) {
         assert_false(loop_wait(stage.loops[i], 0));
     }
+    assert_false(handoff_waits(stage.handoff, 1));
     assert_true(handoff_give(stage.handoff, 0, SOME_FD(1), &address));
+    assert_true(handoff_waits(stage.handoff, 1));
     assert_true(loop_wait(stage.loops[1], clock_now_us() + 20U * 1000U * 1000U));
     assert_false(loop_wait(stage.loops[0], 0));
     assert_false(loop_wait(stage.loops[2], 0));
@@ -214,17 +248,29 @@ static void test_what_nobody_took_is_closed(void **state)
 
 /* -- From several threads --------------------------------------------------------------------- */
 
-#define ROUNDS 20000
+#define ROUNDS      20000
+#define PATIENCE_US (30U * 1000U * 1000U)
+
+struct taker {
+    struct stage *stage;
+    size_t taken; /* in the order in which they were given */
+};
 
 static void *take_and_end(void *arg)
 {
-    struct stage *stage = arg;
+    struct taker *taker = arg;
     struct in6_addr seen;
-    for (size_t taken = 0; taken < ROUNDS;) {
-        if (handoff_take(stage->handoff, 1, &seen) >= 0) {
-            handoff_end(stage->handoff, 1);
-            taken++;
+    uint64_t until_us = clock_now_us() + PATIENCE_US;
+    while (taker->taken < ROUNDS && clock_now_us() < until_us) {
+        int fd = handoff_take(taker->stage->handoff, 1, &seen);
+        if (fd < 0) {
+            continue;
         }
+        if (fd != SOME_FD(taker->taken)) {
+            break;
+        }
+        handoff_end(taker->stage->handoff, 1);
+        taker->taken++;
     }
     return NULL;
 }
@@ -233,25 +279,25 @@ static void test_nothing_is_lost_between_threads(void **state)
 {
     (void)state;
     struct stage stage;
+    struct taker taker = {.stage = &stage};
     const struct in6_addr address = IN6ADDR_LOOPBACK_INIT;
     pthread_t thread;
-    stage_open(&stage, 0, 1000);
-    handoff_close(stage.handoff, 2);
-    assert_int_equal(pthread_create(&thread, NULL, take_and_end, &stage), 0);
-    for (size_t given = 0; given < ROUNDS;) {
-        if (handoff_give(stage.handoff, 0, SOME_FD(0), &address)) {
+    stage_open(&stage, 1000, 10000);
+    for (size_t i = 0; i < 1000; i++) { /* the first has its fill, so it is the second's turn */
+        assert_false(handoff_give(stage.handoff, 0, SOME_FD(0), &address));
+    }
+    assert_int_equal(pthread_create(&thread, NULL, take_and_end, &taker), 0);
+    uint64_t until_us = clock_now_us() + PATIENCE_US;
+    for (size_t given = 0; given < ROUNDS && clock_now_us() < until_us;) {
+        if (handoff_give(stage.handoff, 0, SOME_FD(given), &address)) {
             given++;
         } else {
-            handoff_end(stage.handoff, 0);
+            handoff_end(stage.handoff, 0); /* all that it may have are on their way */
         }
     }
     assert_int_equal(pthread_join(thread, NULL), 0);
-    size_t given = 0;
-    for (size_t i = 0; i < WORKERS;
-         i++) { /* nobody had any: one for each, and none for the third */
-        given += handoff_give(stage.handoff, 0, SOME_FD(i), &address);
-    }
-    assert_int_equal(given, 1);
+    assert_int_equal(taker.taken, ROUNDS);
+    assert_false(handoff_waits(stage.handoff, 1));
     stage_close(&stage);
 }
 
@@ -263,6 +309,8 @@ int main(void)
         cmocka_unit_test(test_those_with_the_fewest_take_turns),
         cmocka_unit_test(test_those_that_end_leave_room),
         cmocka_unit_test(test_what_a_worker_cannot_have_stays_with_who_accepted_it),
+        cmocka_unit_test(test_the_limit_of_a_worker_ends_its_fill),
+        cmocka_unit_test(test_a_busy_worker_is_not_filled_further),
         cmocka_unit_test(test_a_worker_that_takes_nothing_gets_so_much_only),
         cmocka_unit_test(test_a_worker_is_woken_for_what_it_gets),
         cmocka_unit_test(test_what_nobody_took_is_closed),

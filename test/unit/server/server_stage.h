@@ -246,6 +246,10 @@ static inline void stage_open_with(struct stage *stage, enum reply_at reply_at,
         settings.connections_max = CONNECTIONS_MAX;
         settings.connections_per_address_max = CONNECTIONS_MAX;
     }
+    if (settings.worker > 0) { /* it only serves what the first accepts */
+        close(fd);
+        fd = -1;
+    }
     stage->server = server_new(&settings, NULL, stage->loop, fd);
     assert_non_null(stage->server);
 }

@@ -1,5 +1,5 @@
 /* Connections that one worker's server accepts and another's serves. */
-#include "server_stage.h"
+#include "passing_time.h"
 
 #include "io/handoff.h"
 
@@ -9,14 +9,21 @@ struct pair {
     struct stage first, second;
 };
 
+static void pair_open_with(struct pair *pair, size_t fill, size_t per_address_max)
+{
+    struct server_settings settings = {.connections_max = CONNECTIONS_MAX,
+                                       .connections_per_address_max = per_address_max};
+    pair->handoff = handoff_new(2, (struct handoff_limits){.fill = fill, .max = CONNECTIONS_MAX});
+    assert_non_null(pair->handoff);
+    settings.handoff = pair->handoff;
+    stage_open_with(&pair->first, REPLY_AT_COMPLETE, settings);
+    settings.worker = 1;
+    stage_open_with(&pair->second, REPLY_AT_COMPLETE, settings);
+}
+
 static void pair_open(struct pair *pair)
 {
-    pair->handoff = handoff_new(2, (struct handoff_limits){.fill = 1, .max = CONNECTIONS_MAX});
-    assert_non_null(pair->handoff);
-    stage_open_with(&pair->first, REPLY_AT_COMPLETE,
-                    (struct server_settings){.handoff = pair->handoff, .worker = 0});
-    stage_open_with(&pair->second, REPLY_AT_COMPLETE,
-                    (struct server_settings){.handoff = pair->handoff, .worker = 1});
+    pair_open_with(pair, 1, CONNECTIONS_MAX);
 }
 
 static void pair_close(struct pair *pair)
@@ -84,6 +91,92 @@ static void test_one_that_ends_is_followed_by_the_next(void **state)
     pair_close(&pair);
 }
 
+/* Whatever path its requests take, and however it ends. */
+static void test_each_end_is_counted_once(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        POST_FIVE, "POST /api/v1/receive HTTP/1.1\r\n" HOST
+                   "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"};
+    struct pair pair;
+    struct peer stays;
+    struct peer client;
+    pair_open(&pair);
+    connect_to(&pair, &stays, &pair.first);
+    for (size_t i = 0; i < 2 * COUNT(texts); i++) {
+        connect_to(&pair, &client, &pair.second);
+        send_text(&pair.second, &client, texts[i % 2]);
+        expect_status(&pair.second, &client, 200);
+        if (i < COUNT(texts)) {
+            peer_close(&client);
+        } else {
+            peer_reset(&client);
+        }
+        await_connections(&pair.second, 0);
+    }
+    peer_close(&stays);
+    await_connections(&pair.first, 0);
+    struct peer last[2]; /* as at first: one for each */
+    connect_to(&pair, &last[0], &pair.first);
+    connect_to(&pair, &last[1], &pair.second);
+    peer_close(&last[0]);
+    peer_close(&last[1]);
+    pair_close(&pair);
+}
+
+/* No more at once than can be heard before they have to go for others. */
+static void test_those_above_a_limit_are_taken_in_small_groups(void **state)
+{
+    (void)state;
+
+    enum { CLIENTS = 60, RESERVED_MAX = 16 };
+
+    struct pair pair;
+    struct peer clients[2 * CLIENTS];
+    pair_open_with(&pair, 0, 1);
+    for (size_t i = 0; i < 2 * CLIENTS; i++) {
+        peer_connect(&clients[i], pair.first.port);
+        turn(&pair.first);
+    }
+    turn(&pair.second);
+    assert_int_equal(server_connections(pair.second.server), 1 + RESERVED_MAX);
+    assert_true(handoff_waits(pair.handoff, 1)); /* else some have gone for others unheard */
+    uint64_t until_us = clock_now_us() + PATIENCE_US;
+    while (handoff_waits(pair.handoff, 1)) {
+        assert_true(clock_now_us() < until_us);
+        turn(&pair.second);
+        assert_in_range(server_connections(pair.second.server), 1, 1 + 2 * RESERVED_MAX);
+    }
+    for (size_t i = 0; i < 2 * CLIENTS; i++) {
+        peer_close(&clients[i]);
+    }
+    pair_close(&pair);
+}
+
+static void test_a_server_that_is_busy_is_not_filled_further(void **state)
+{
+    (void)state;
+    struct pair pair;
+    struct peer clients[4];
+    pair_open_with(&pair, 10, CONNECTIONS_MAX);
+    connect_to(&pair, &clients[0], &pair.first);
+    moving_ahead_us += 2 * SEC_US;
+    thread_cpu_us += SEC_US - 1000;
+    turn(&pair.first);
+    connect_to(&pair, &clients[1], &pair.first);
+    moving_ahead_us += 2 * SEC_US;
+    thread_cpu_us += 2 * SEC_US;
+    turn(&pair.first);
+    connect_to(&pair, &clients[2], &pair.second);
+    moving_ahead_us += 2 * SEC_US;
+    turn(&pair.first);
+    connect_to(&pair, &clients[3], &pair.first);
+    for (size_t i = 0; i < 4; i++) {
+        peer_close(&clients[i]);
+    }
+    pair_close(&pair);
+}
+
 static void test_a_stopped_server_serves_what_it_was_given_and_gets_no_more(void **state)
 {
     (void)state;
@@ -131,6 +224,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_connection_is_served_by_the_worker_whose_turn_it_is),
         cmocka_unit_test(test_one_that_ends_is_followed_by_the_next),
+        cmocka_unit_test(test_each_end_is_counted_once),
+        cmocka_unit_test(test_those_above_a_limit_are_taken_in_small_groups),
+        cmocka_unit_test(test_a_server_that_is_busy_is_not_filled_further),
         cmocka_unit_test(test_a_stopped_server_serves_what_it_was_given_and_gets_no_more),
         cmocka_unit_test(test_one_that_nobody_served_is_closed),
     };
