@@ -130,8 +130,12 @@ static int share_connections(struct program *program)
     if (program->count == 1) {
         return EXIT_CODE_OK;
     }
+    /* Where all come from one address, its limit is the worker's. */
+    uint64_t fill = config->workers_fill < config->limits_connections_per_address
+                        ? config->workers_fill
+                        : config->limits_connections_per_address;
     program->handoff = handoff_new(program->count, (struct handoff_limits){
-                                                       .fill = (size_t)config->workers_fill,
+                                                       .fill = (size_t)fill,
                                                        .max = (size_t)config->limits_connections,
                                                    });
     if (program->handoff == NULL) {
@@ -144,14 +148,12 @@ static int share_connections(struct program *program)
 static int make_workers(struct program *program)
 {
     for (size_t i = 0; i < program->count; i++) {
+        int listen_fd = program->listen_fd;
         program->metrics[i] = calloc(1, sizeof(*program->metrics[i]));
         if (program->metrics[i] == NULL) {
             log_error(&program->log, "out of memory");
             return EXIT_CODE_FAILED;
         }
-    }
-    for (size_t i = 0; i < program->count; i++) {
-        int listen_fd = program->listen_fd;
         program->listen_fd = -1;
         program->workers[i] = worker_new(&(struct worker_settings){
             .config = &program->config,

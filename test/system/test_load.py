@@ -158,6 +158,22 @@ def test_with_two_workers_all_is_the_same_and_the_metrics_are_their_sum(start, s
     assert metrics.value("agent_proxy_connections_accepted_total") >= senders
 
 
+def test_few_senders_are_with_one_worker(start, start_proxy, tmp_path):
+    sink = start(Sink)
+    proxy = start_proxy(sink, "--workers=2", "--gateway.max-inflight=1")
+    code, result = start(Loadgen, proxy.url, tmp_path / "acks", 8, 20, 100).result()
+    assert (code, result["status"]) == (0, {"204": 160}), result
+    assert sink.stats()["connections"] - 1 == 1  # ours is the other
+
+
+def test_a_limit_for_an_address_leaves_it_the_other_workers(gateway, start_proxy):
+    """Fewer than a worker's fill, so that all would wait for the first."""
+    proxy = start_proxy(gateway, "--workers=2", "--limits.connections-per-address=4")
+    clients = [proxy.client() for _ in range(8)]
+    body = wire.body(wire.series("m", 1.0))
+    assert [client.write(body).status for client in clients] == [204] * 8
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_signal_under_load_leaves_no_sender_without_an_answer(gateway, start_proxy, number,
