@@ -379,7 +379,7 @@ int worker_start(struct worker *worker)
     if (error != 0) {
         return -error;
     }
-    atomic_fetch_add(&worker->settings.shared->listening, 1);
+    atomic_fetch_add(&worker->settings.shared->serving, 1);
     return 0;
 }
 

@@ -98,7 +98,7 @@ static void reply_with_readiness(const struct admin *admin, struct exchange *exc
     const struct admin_shared *shared = admin->shared;
     if (atomic_load(&shared->stopping)) {
         exchange_reply_text(exchange, 503, NULL, "stopping");
-    } else if (atomic_load(&shared->listening) < shared->workers) {
+    } else if (atomic_load(&shared->serving) < shared->workers) {
         exchange_reply_text(exchange, 503, NULL, "starting");
     } else if (admin->context->config->ready_gateway && !gateway_was_seen(shared)) {
         exchange_reply_text(exchange, 503, NULL, "no answer of the gateway for 30 s");

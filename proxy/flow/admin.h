@@ -22,7 +22,7 @@ struct admin_shared {
     const char *revision;
     struct metrics *const *metrics; /* one set a worker */
     size_t workers;
-    _Atomic size_t listening; /* workers that serve */
+    _Atomic size_t serving; /* workers that serve */
     atomic_bool stopping;
     atomic_bool reload_successful;  /* the last time that certificates and credentials were read */
     _Atomic uint64_t reload_time_s; /* [s] Unix time of the last success */

@@ -43,6 +43,9 @@ struct handoff *handoff_new(size_t count, struct handoff_limits limits)
     }
     (void)pthread_mutex_init(&handoff->mutex, NULL);
     handoff->limits = limits;
+    if (limits.fill > limits.max) {
+        handoff->limits.fill = limits.max;
+    }
     handoff->count = count;
     handoff->last = count - 1;
     return handoff;
@@ -91,8 +94,7 @@ static size_t after(const struct handoff *handoff, size_t worker)
 static bool is_filled(const struct handoff *handoff, size_t worker)
 {
     const struct desk *desk = &handoff->desks[worker];
-    return desk->busy || desk->serves >= handoff->limits.fill ||
-           desk->serves >= handoff->limits.max;
+    return desk->busy || desk->serves >= handoff->limits.fill;
 }
 
 /* Of those that serve alike, in turns. */

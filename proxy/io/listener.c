@@ -74,18 +74,3 @@ int listener_open(const char *host, uint16_t port, char address[LISTENER_ADDRESS
     }
     return fd;
 }
-
-uint16_t listener_port(int fd)
-{
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6; /* its port stands where that of v4 does */
-    } bound = {.v6 = {0}};
-
-    socklen_t bytes = sizeof(bound);
-    if (getsockname(fd, &bound.any, &bytes) != 0) {
-        return 0;
-    }
-    return ntohs(bound.v4.sin_port);
-}

@@ -14,7 +14,4 @@
 __attribute__((warn_unused_result)) int listener_open(const char *host, uint16_t port,
                                                       char address[LISTENER_ADDRESS_BYTES]);
 
-/* The port that a listening socket is bound to; 0 when it cannot be told. */
-uint16_t listener_port(int fd);
-
 #endif

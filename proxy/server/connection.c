@@ -27,8 +27,8 @@
 #define LEFT_LOOK_US (1 * SEC_US)   /* is who sends still there? */
 #define IDLE_US      (360 * SEC_US) /* beyond the 5 min after which Prometheus lets go */
 
-#define ACCEPT_PAUSE_US (SEC_US / 10) /* when descriptors have run out */
 #define LOG_INTERVAL_US (10 * SEC_US)
+#define RESERVED_MAX    16 /* connections above the limits, for health and metrics */
 
 /* -- Lists by deadline ------------------------------------------------------------------------- */
 
@@ -269,10 +269,15 @@ static bool is_above_limit(struct server *server, const struct in6_addr *address
     return full || address_full;
 }
 
+bool connections_may_open(const struct server *server, unsigned reserved)
+{
+    return reserved < RESERVED_MAX && server->reserved_count < 2 * RESERVED_MAX;
+}
+
 bool connection_open(struct server *server, int fd, const struct in6_addr *address)
 {
     bool reserved = is_above_limit(server, address);
-    if (reserved && server->reserved_count >= CONNECTIONS_RESERVED_MAX) {
+    if (reserved && server->reserved_count >= RESERVED_MAX) {
         evict_reserved(server);
     }
     struct connection *connection = calloc(1, sizeof(*connection));
@@ -362,7 +367,7 @@ void connection_on_change(void *cls, struct MHD_Connection *mhd, void **context,
 static void pause_accepting(struct server *server, uint64_t now_us)
 {
     loop_clear(server->loop, server->listen_fd);
-    server->accept_paused_until_us = now_us + ACCEPT_PAUSE_US;
+    server->accept_paused_until_us = now_us + CONNECTIONS_PAUSE_US;
 }
 
 static void run_out_of_descriptors(struct server *server, int error)
@@ -380,15 +385,12 @@ void connections_accept(struct server *server, unsigned count_max)
 {
     unsigned reserved = 0;
     server->accept_ready = false;
-    if (server->reserved_count >= 2 * CONNECTIONS_RESERVED_MAX) {
+    if (!connections_may_open(server, reserved)) {
         pause_accepting(server, clock_now_us()); /* all of them wait for us: no turn in vain */
         return;
     }
-    /* No more above the limit than there is room for, so that each is heard before it may have to
-     * go for others; those behind it wait in the kernel, which tells of them again. */
-    for (unsigned i = 0; i < count_max && reserved < CONNECTIONS_RESERVED_MAX &&
-                         server->reserved_count < 2 * CONNECTIONS_RESERVED_MAX;
-         i++) {
+    /* Those that may not wait in the kernel, which tells of them again. */
+    for (unsigned i = 0; i < count_max && connections_may_open(server, reserved); i++) {
         struct sockaddr_storage peer = {0};
         socklen_t bytes = sizeof(peer);
         int fd = accept4(server->listen_fd, (struct sockaddr *)&peer, &bytes,
@@ -418,7 +420,7 @@ static void listen_again_when_due(struct server *server, uint64_t now_us)
     }
     server->accept_paused_until_us = 0;
     if (loop_set(server->loop, server->listen_fd, EPOLLIN, &server->listen_watch) != 0) {
-        server->accept_paused_until_us = now_us + ACCEPT_PAUSE_US;
+        server->accept_paused_until_us = now_us + CONNECTIONS_PAUSE_US;
     }
 }
 

@@ -19,7 +19,7 @@
 #define DIRECT_WASTE_BYTES     (64U * 1024U)
 #define SERVER_REPLY_HEAD_MAX  (64U * 1024U)
 
-#define CONNECTIONS_RESERVED_MAX 16 /* above the limits, for health and metrics */
+#define CONNECTIONS_PAUSE_US (100U * 1000U) /* when no more can be opened for now */
 
 struct plain_head;
 
@@ -177,6 +177,10 @@ struct server {
 /* Accept what waits, at most count_max, and serve it or hand it to another worker. */
 void connections_accept(struct server *server, unsigned count_max);
 
+/* Whether another connection may be opened in this turn, in which reserved of those above the
+ * limits were: no more of them than can be heard before they have to go for others. */
+bool connections_may_open(const struct server *server, unsigned reserved);
+
 /* Serve a connection that was accepted, or close it when there is no memory. True when it is above
  * a limit. */
 bool connection_open(struct server *server, int fd, const struct in6_addr *address);
@@ -221,7 +225,7 @@ void sharing_tick(struct server *server, uint64_t now_us);
 /* Take no more, and serve what is on its way. */
 void sharing_stop(struct server *server);
 
-/* Take no more, and close what is on its way. */
+/* Take no more; what is on its way is closed with the handoff. */
 void sharing_end(struct server *server);
 
 /* A connection has ended that was counted here. */

@@ -114,10 +114,10 @@ void server_run(struct server *server)
 {
     uint64_t now_us = clock_now_us();
     connections_tick(server, now_us);
+    sharing_tick(server, now_us);
     if (server->accept_ready && server->listen_fd >= 0) {
         connections_accept(server, ACCEPTS_PER_TURN);
     }
-    sharing_tick(server, now_us);
     direct_run(server);
     if (server->ready || now_us >= server->daemon_deadline_us) {
         run_daemons(server);

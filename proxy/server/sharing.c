@@ -5,10 +5,7 @@
 #include "base/clock.h"
 #include "io/handoff.h"
 
-#include <unistd.h>
-
-#define LOOK_US  (1000U * 1000U)
-#define PAUSE_US (100U * 1000U)
+#define LOOK_US (1000U * 1000U)
 
 bool sharing_give(struct server *server, int fd, const struct in6_addr *address)
 {
@@ -17,27 +14,18 @@ bool sharing_give(struct server *server, int fd, const struct in6_addr *address)
            handoff_give(settings->handoff, settings->worker, fd, address);
 }
 
-/* As with those accepted here: no more above the limits than can be heard before they have to go
- * for others. */
-static bool may_take(const struct server *server, unsigned reserved)
-{
-    return server->closing || (reserved < CONNECTIONS_RESERVED_MAX &&
-                               server->reserved_count < 2 * CONNECTIONS_RESERVED_MAX);
-}
-
 static void take(struct server *server, uint64_t now_us)
 {
     const struct server_settings *settings = &server->settings;
-    struct in6_addr address;
     unsigned reserved = 0;
-    int fd;
     server->take_again_us = LOOP_NEVER;
     while (handoff_waits(settings->handoff, settings->worker)) {
-        if (!may_take(server, reserved)) {
-            server->take_again_us = now_us + PAUSE_US;
+        if (!connections_may_open(server, reserved)) {
+            server->take_again_us = now_us + CONNECTIONS_PAUSE_US;
             return;
         }
-        fd = handoff_take(settings->handoff, settings->worker, &address);
+        struct in6_addr address;
+        int fd = handoff_take(settings->handoff, settings->worker, &address);
         reserved += connection_open(server, fd, &address);
     }
 }
@@ -82,15 +70,8 @@ void sharing_stop(struct server *server)
 
 void sharing_end(struct server *server)
 {
-    const struct server_settings *settings = &server->settings;
-    struct in6_addr address;
-    if (settings->handoff == NULL) {
-        return;
-    }
-    handoff_close(settings->handoff, settings->worker);
-    while (handoff_waits(settings->handoff, settings->worker)) {
-        close(handoff_take(settings->handoff, settings->worker, &address));
-        handoff_end(settings->handoff, settings->worker);
+    if (server->settings.handoff != NULL) {
+        handoff_close(server->settings.handoff, server->settings.worker);
     }
 }
 

@@ -36,7 +36,7 @@ static void stage_open(struct stage *stage)
                                        .revision = "abcdef0",
                                        .metrics = stage->sets,
                                        .workers = WORKERS,
-                                       .listening = WORKERS}};
+                                       .serving = WORKERS}};
     budget_init(&stage->budget, 5000);
     stage->context = (struct flow_context){
         .config = &stage->config, .budget = &stage->budget, .metrics = &stage->metrics[0]};
@@ -84,7 +84,7 @@ static void test_healthy_is_always_healthy(void **state)
     stage_open(&stage);
     get(&stage, "/-/healthy");
     expect_text(&stage, 200, "healthy\n");
-    atomic_store(&stage.shared.listening, 0);
+    atomic_store(&stage.shared.serving, 0);
     get(&stage, "/-/healthy");
     expect_text(&stage, 200, "healthy\n");
     atomic_store(&stage.shared.stopping, true);
@@ -98,11 +98,11 @@ static void test_ready_when_all_workers_listen_and_none_stops(void **state)
     (void)state;
     struct stage stage;
     stage_open(&stage);
-    for (size_t listening = 0; listening <= WORKERS; listening++) {
-        atomic_store(&stage.shared.listening, listening);
+    for (size_t serving = 0; serving <= WORKERS; serving++) {
+        atomic_store(&stage.shared.serving, serving);
         atomic_store(&stage.shared.stopping, false);
         get(&stage, "/-/ready");
-        if (listening < WORKERS) {
+        if (serving < WORKERS) {
             expect_text(&stage, 503, "starting\n");
         } else {
             expect_text(&stage, 200, "ready\n");

@@ -73,6 +73,17 @@ static inline void peer_reset(struct peer *peer)
     peer_close(peer);
 }
 
+/* The port that a listening socket is bound to. */
+static inline uint16_t bound_port(int fd)
+{
+    struct sockaddr_storage bound = {0}; /* the port stands at the same place, v4 or v6 */
+    socklen_t bytes = sizeof(bound);
+    if (getsockname(fd, (struct sockaddr *)&bound, &bytes) != 0) {
+        abort();
+    }
+    return ntohs(((const struct sockaddr_in *)(const void *)&bound)->sin_port);
+}
+
 /* Send what the kernel takes now. Returns how much that was. */
 static inline size_t peer_send_some(struct peer *peer, const void *data, size_t bytes)
 {

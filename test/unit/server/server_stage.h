@@ -232,7 +232,7 @@ static inline void stage_open_with(struct stage *stage, enum reply_at reply_at,
     };
     int fd = listener_open("127.0.0.1", 0, address);
     assert_true(stage->seen != NULL && stage->loop != NULL && fd >= 0);
-    stage->port = listener_port(fd);
+    stage->port = bound_port(fd);
     settings.handlers[ROUTE_WRITE] = &stage->whole;
     settings.handlers[ROUTE_METRICS] = &stage->whole;
     settings.handlers[ROUTE_OTLP] = &stage->bodyless;

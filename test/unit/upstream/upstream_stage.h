@@ -64,7 +64,7 @@ static inline void stage_open_with(struct stage *stage, struct upstream_settings
     /* So that kernels hold no large body between a sender and a gateway that does not read. */
     int room = 64 * 1024;
     (void)setsockopt(stage->listen_fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
-    stage->port = listener_port(stage->listen_fd);
+    stage->port = bound_port(stage->listen_fd);
     (void)snprintf(write_url, sizeof(write_url), "http://127.0.0.1:%u" WRITE_PATH,
                    (unsigned)stage->port);
     (void)snprintf(read_url, sizeof(read_url), "http://127.0.0.1:%u", (unsigned)stage->port);
