@@ -222,6 +222,7 @@ def known_peers(environment):
         Peer("floor", "decodes, relays", floor),
         Peer("floor-2p", "two processes", lambda setting: floor(setting, 2)),
         Peer("agent-proxy", "decodes, joins", agent_proxy),
+        Peer("agent-proxy-again", "the same program", agent_proxy),
         Peer("agent-proxy-2w", "two workers", lambda setting: agent_proxy(setting, 2)),
     ]
     own = environment.get("VMAGENT")

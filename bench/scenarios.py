@@ -4,7 +4,9 @@ import dataclasses
 
 FAST = ("nginx", "nginx-tuned", "haproxy", "floor", "agent-proxy")
 CURVE = ("nginx", "floor", "agent-proxy")
-WORKERS = ("floor", "floor-2p", "agent-proxy", "agent-proxy-2w")
+# The same program once more: what differs between the two is the machine's doing.
+AGAIN = "agent-proxy-again"
+WORKERS = ("floor", "floor-2p", "agent-proxy", AGAIN, "agent-proxy-2w")
 CONNECTIONS = (1, 4, 8, 32, 128, 512, 1024)
 WORKERS_CONNECTIONS = (8, 64, 512)
 SIZES = (20, 100, 500, 2000, 10000)
@@ -69,7 +71,7 @@ CLOSED = {
         for count in WORKERS_CONNECTIONS
     ],
     "connections": [
-        Scenario(f"connections-{count}", 500, count, peers=CURVE, proxy_flags=MANY)
+        Scenario(f"connections-{count}", 500, count, peers=(*CURVE, AGAIN), proxy_flags=MANY)
         for count in CONNECTIONS
     ],
     "sizes": [
@@ -81,7 +83,7 @@ CURVES = ("workers", "connections", "sizes")
 # Those where a few percent decide: they get twice as many rounds.
 TWICE = ("100x64", "workers", "connections")
 
-LATENCY_PEERS = ("direct", "nginx", "haproxy", "floor", "agent-proxy")
+LATENCY_PEERS = ("direct", "nginx", "haproxy", "floor", "agent-proxy", AGAIN)
 OPEN = {
     "latency": [
         OpenScenario("latency-2000x8", 2000, 8, peers=LATENCY_PEERS),

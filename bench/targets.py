@@ -69,7 +69,8 @@ def latency(results, scenario, what):
         line.figure = f"{p99_ms:.2f} ms"
         line.reached = p99_ms < 1
         # How much of it is the machine's.
-        others = {peer: added(results, scenario, peer, "p99_ms") for peer in ("nginx", "floor")}
+        beside = ("nginx", "floor", scenarios.AGAIN)
+        others = {peer: added(results, scenario, peer, "p99_ms") for peer in beside}
         others = [f"{peer} {ms:.2f}" for peer, ms in others.items() if ms is not None]
         if others:
             line.figure += f" ({', '.join(others)})"
@@ -120,6 +121,11 @@ def within(line, own, others):
     return line
 
 
+def again(results, part, counts):
+    """How much the same program differs from itself with as many connections."""
+    return {scenarios.AGAIN: changes(results, part, counts, scenarios.AGAIN, "agent-proxy")}
+
+
 def connections(results):
     counts = [count for count in scenarios.CONNECTIONS if 8 < count <= 512]
     own, *others = (
@@ -130,7 +136,7 @@ def connections(results):
     return within(
         Line("CPU per sample within 5 % from 8 to 512 connections"),
         own if 512 in own else {},
-        dict(zip(("nginx", "floor"), others)),
+        {**dict(zip(("nginx", "floor"), others)), **again(results, "connections", [8, *counts])},
     )
 
 
@@ -142,7 +148,7 @@ def workers(results):
     return within(
         Line("CPU per sample within 5 % with 2 workers"),
         own if len(own) == len(counts) else {},
-        {"floor": floor},
+        {"floor": floor, **again(results, "workers", counts)},
     )
 
 
