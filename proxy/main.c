@@ -123,21 +123,19 @@ static int open_listener(struct program *program)
     return EXIT_CODE_OK;
 }
 
-/* The first worker accepts for all. */
-static int share_connections(struct program *program)
+/* By which the first worker, which accepts, shares connections with the others. */
+static int make_handoff(struct program *program)
 {
     const struct config *config = &program->config;
     if (program->count == 1) {
         return EXIT_CODE_OK;
     }
-    /* Where all come from one address, its limit is the worker's. */
-    uint64_t fill = config->workers_fill < config->limits_connections_per_address
-                        ? config->workers_fill
-                        : config->limits_connections_per_address;
-    program->handoff = handoff_new(program->count, (struct handoff_limits){
-                                                       .fill = (size_t)fill,
-                                                       .max = (size_t)config->limits_connections,
-                                                   });
+    struct handoff_limits limits = {
+        .fill = (size_t)config->workers_fill,
+        .max = (size_t)config->limits_connections,
+        .per_address = (size_t)config->limits_connections_per_address,
+    };
+    program->handoff = handoff_new(program->count, limits);
     if (program->handoff == NULL) {
         log_error(&program->log, "out of memory");
         return EXIT_CODE_FAILED;
@@ -186,7 +184,7 @@ static void free_workers(struct program *program, size_t first)
 /* All are made before the first accepts, so that each gets its part of those that wait already. */
 static int start_workers(struct program *program)
 {
-    if (share_connections(program) != EXIT_CODE_OK || make_workers(program) != EXIT_CODE_OK) {
+    if (make_handoff(program) != EXIT_CODE_OK || make_workers(program) != EXIT_CODE_OK) {
         free_workers(program, 0);
         return EXIT_CODE_FAILED;
     }

@@ -35,6 +35,11 @@ struct handoff {
     struct desk desks[];
 };
 
+static size_t least(size_t left, size_t right)
+{
+    return left < right ? left : right;
+}
+
 struct handoff *handoff_new(size_t count, struct handoff_limits limits)
 {
     struct handoff *handoff = calloc(1, sizeof(*handoff) + count * sizeof(handoff->desks[0]));
@@ -43,9 +48,7 @@ struct handoff *handoff_new(size_t count, struct handoff_limits limits)
     }
     (void)pthread_mutex_init(&handoff->mutex, NULL);
     handoff->limits = limits;
-    if (limits.fill > limits.max) {
-        handoff->limits.fill = limits.max;
-    }
+    handoff->limits.fill = least(limits.fill, least(limits.max, limits.per_address));
     handoff->count = count;
     handoff->last = count - 1;
     return handoff;
@@ -91,42 +94,45 @@ static size_t after(const struct handoff *handoff, size_t worker)
     return worker + 1 < handoff->count ? worker + 1 : 0;
 }
 
-static bool is_filled(const struct handoff *handoff, size_t worker)
+static bool has_room(const struct handoff *handoff, const struct desk *desk)
 {
-    const struct desk *desk = &handoff->desks[worker];
-    return desk->busy || desk->serves >= handoff->limits.fill;
+    return desk->loop != NULL && desk->count < GIVEN_MAX && desk->serves < handoff->limits.max;
 }
 
-/* Of those that serve alike, in turns. */
-static size_t next_worker(const struct handoff *handoff)
+static bool is_before(const struct desk *left, const struct desk *right)
+{
+    return left->busy != right->busy ? right->busy : left->serves < right->serves;
+}
+
+/* Of those that are alike, in turns; acceptor where nobody has room. */
+static size_t next_worker(const struct handoff *handoff, size_t acceptor)
 {
     for (size_t i = 0; i < handoff->count; i++) {
-        if (!is_filled(handoff, i)) {
+        const struct desk *desk = &handoff->desks[i];
+        if (has_room(handoff, desk) && !desk->busy && desk->serves < handoff->limits.fill) {
             return i;
         }
     }
-    size_t fewest = after(handoff, handoff->last);
-    for (size_t worker = fewest; worker != handoff->last;) {
+    size_t next = acceptor;
+    bool found = false;
+    size_t worker = handoff->last;
+    do {
         worker = after(handoff, worker);
-        if (handoff->desks[worker].serves < handoff->desks[fewest].serves) {
-            fewest = worker;
+        const struct desk *desk = &handoff->desks[worker];
+        if (has_room(handoff, desk) && (!found || is_before(desk, &handoff->desks[next]))) {
+            next = worker;
+            found = true;
         }
-    }
-    return fewest;
-}
-
-static bool takes(const struct handoff *handoff, size_t worker)
-{
-    const struct desk *desk = &handoff->desks[worker];
-    return desk->loop != NULL && desk->count < GIVEN_MAX && desk->serves < handoff->limits.max;
+    } while (worker != handoff->last);
+    return next;
 }
 
 bool handoff_give(struct handoff *handoff, size_t acceptor, int fd, const struct in6_addr *address)
 {
     (void)pthread_mutex_lock(&handoff->mutex);
-    size_t worker = handoff->last = next_worker(handoff);
-    bool given = worker != acceptor && takes(handoff, worker);
-    struct desk *desk = &handoff->desks[given ? worker : acceptor];
+    size_t worker = handoff->last = next_worker(handoff, acceptor);
+    bool given = worker != acceptor;
+    struct desk *desk = &handoff->desks[worker];
     desk->serves++;
     if (given) {
         desk->given[(desk->first + desk->count) % GIVEN_MAX] = (struct given){fd, *address};
@@ -157,7 +163,7 @@ int handoff_take(struct handoff *handoff, size_t worker, struct in6_addr *addres
     return fd;
 }
 
-void handoff_end(struct handoff *handoff, size_t worker)
+void handoff_count_out(struct handoff *handoff, size_t worker)
 {
     (void)pthread_mutex_lock(&handoff->mutex);
     handoff->desks[worker].serves--;

@@ -226,7 +226,7 @@ void sharing_tick(struct server *server, uint64_t now_us);
 void sharing_stop(struct server *server);
 
 /* Take no more; what is on its way is closed with the handoff. */
-void sharing_end(struct server *server);
+void sharing_close(struct server *server);
 
 /* A connection has ended that was counted here. */
 void sharing_count_out(const struct server *server);

@@ -341,7 +341,7 @@ void server_free(struct server *server)
         return;
     }
     server->ending = true;
-    sharing_end(server);
+    sharing_close(server);
     direct_close_all(server);
     if (server->daemon != NULL) {
         resume_all(server);

@@ -68,7 +68,7 @@ void sharing_stop(struct server *server)
     }
 }
 
-void sharing_end(struct server *server)
+void sharing_close(struct server *server)
 {
     if (server->settings.handoff != NULL) {
         handoff_close(server->settings.handoff, server->settings.worker);
@@ -78,6 +78,6 @@ void sharing_end(struct server *server)
 void sharing_count_out(const struct server *server)
 {
     if (server->settings.handoff != NULL) {
-        handoff_end(server->settings.handoff, server->settings.worker);
+        handoff_count_out(server->settings.handoff, server->settings.worker);
     }
 }

@@ -29,16 +29,20 @@ struct stage {
     size_t serves[WORKERS]; /* as the test counts */
 };
 
-static void stage_open(struct stage *stage, size_t fill, size_t max)
+static void stage_open_with(struct stage *stage, struct handoff_limits limits)
 {
-    *stage = (struct stage){
-        .handoff = handoff_new(WORKERS, (struct handoff_limits){.fill = fill, .max = max})};
+    *stage = (struct stage){.handoff = handoff_new(WORKERS, limits)};
     assert_non_null(stage->handoff);
     for (size_t i = 0; i < WORKERS; i++) {
         stage->loops[i] = loop_new();
         assert_non_null(stage->loops[i]);
         handoff_open(stage->handoff, i, stage->loops[i]);
     }
+}
+
+static void stage_open(struct stage *stage, size_t fill, size_t max)
+{
+    stage_open_with(stage, (struct handoff_limits){.fill = fill, .max = max, .per_address = max});
 }
 
 static void stage_close(struct stage *stage)
@@ -67,7 +71,7 @@ static size_t place(struct stage *stage, int fd)
 
 static void end(struct stage *stage, size_t worker)
 {
-    handoff_end(stage->handoff, worker);
+    handoff_count_out(stage->handoff, worker);
     stage->serves[worker]--;
 }
 
@@ -158,6 +162,18 @@ static void test_the_limit_of_a_worker_ends_its_fill(void **state)
     stage_close(&stage);
 }
 
+/* Nor with a fill above what it takes of one address, from which all may come. */
+static void test_the_limit_of_an_address_ends_the_fill(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open_with(&stage, (struct handoff_limits){.fill = 100, .max = 1000, .per_address = 2});
+    for (size_t i = 0; i < 2 * WORKERS; i++) {
+        assert_int_equal(place(&stage, SOME_FD(i)), i / 2);
+    }
+    stage_close(&stage);
+}
+
 static void test_a_busy_worker_is_not_filled_further(void **state)
 {
     (void)state;
@@ -175,6 +191,42 @@ static void test_a_busy_worker_is_not_filled_further(void **state)
     assert_int_equal(place(&stage, SOME_FD(6)), 0);
     handoff_tell(stage.handoff, 0, false);
     assert_int_equal(place(&stage, SOME_FD(7)), 0);
+    stage_close(&stage);
+}
+
+/* However few it serves: that few are work enough is what busy means. */
+static void test_while_others_are_idle_a_busy_worker_gets_none(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage, 4, 1000);
+    assert_int_equal(place(&stage, SOME_FD(0)), 0);
+    handoff_tell(stage.handoff, 0, true);
+    for (size_t i = 0; i < 8; i++) {
+        assert_int_equal(place(&stage, SOME_FD(i)), 1 + i / 4);
+    }
+    for (size_t i = 0; i < 8; i++) { /* beyond their fill as well */
+        assert_int_equal(place(&stage, SOME_FD(i)), 1 + i % 2);
+    }
+    handoff_tell(stage.handoff, 0, false);
+    assert_int_equal(place(&stage, SOME_FD(0)), 0);
+    stage_close(&stage);
+}
+
+/* Only when nobody has room does it stay where there is none. */
+static void test_those_without_room_are_passed_over(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage, 0, 3);
+    handoff_close(stage.handoff, 1);
+    for (size_t i = 0; i < 6; i++) {
+        assert_int_equal(place(&stage, SOME_FD(i)), i % 2 * 2);
+    }
+    assert_int_equal(place(&stage, SOME_FD(6)), 0);
+    end(&stage, 2);
+    assert_int_equal(place(&stage, SOME_FD(7)), 2);
+    handoff_open(stage.handoff, 1, stage.loops[1]);
     assert_int_equal(place(&stage, SOME_FD(8)), 1);
     stage_close(&stage);
 }
@@ -256,20 +308,27 @@ struct taker {
     size_t taken; /* in the order in which they were given */
 };
 
+/* As a worker does, but that it is now busy and now not, and closes and opens again. */
 static void *take_and_end(void *arg)
 {
     struct taker *taker = arg;
+    struct handoff *handoff = taker->stage->handoff;
     struct in6_addr seen;
     uint64_t until_us = clock_now_us() + PATIENCE_US;
     while (taker->taken < ROUNDS && clock_now_us() < until_us) {
-        int fd = handoff_take(taker->stage->handoff, 1, &seen);
+        int fd = handoff_waits(handoff, 1) ? handoff_take(handoff, 1, &seen) : -1;
+        handoff_tell(handoff, 1, fd >= 0 && taker->taken % 2 == 0);
         if (fd < 0) {
             continue;
         }
         if (fd != SOME_FD(taker->taken)) {
             break;
         }
-        handoff_end(taker->stage->handoff, 1);
+        if (taker->taken % 64 == 0) {
+            handoff_close(handoff, 1);
+            handoff_open(handoff, 1, taker->stage->loops[1]);
+        }
+        handoff_count_out(handoff, 1);
         taker->taken++;
     }
     return NULL;
@@ -283,6 +342,7 @@ static void test_nothing_is_lost_between_threads(void **state)
     const struct in6_addr address = IN6ADDR_LOOPBACK_INIT;
     pthread_t thread;
     stage_open(&stage, 1000, 10000);
+    handoff_close(stage.handoff, 2);
     for (size_t i = 0; i < 1000; i++) { /* the first has its fill, so it is the second's turn */
         assert_false(handoff_give(stage.handoff, 0, SOME_FD(0), &address));
     }
@@ -292,7 +352,7 @@ static void test_nothing_is_lost_between_threads(void **state)
         if (handoff_give(stage.handoff, 0, SOME_FD(given), &address)) {
             given++;
         } else {
-            handoff_end(stage.handoff, 0); /* all that it may have are on their way */
+            handoff_count_out(stage.handoff, 0); /* the second cannot have it just now */
         }
     }
     assert_int_equal(pthread_join(thread, NULL), 0);
@@ -310,7 +370,10 @@ int main(void)
         cmocka_unit_test(test_those_that_end_leave_room),
         cmocka_unit_test(test_what_a_worker_cannot_have_stays_with_who_accepted_it),
         cmocka_unit_test(test_the_limit_of_a_worker_ends_its_fill),
+        cmocka_unit_test(test_the_limit_of_an_address_ends_the_fill),
         cmocka_unit_test(test_a_busy_worker_is_not_filled_further),
+        cmocka_unit_test(test_while_others_are_idle_a_busy_worker_gets_none),
+        cmocka_unit_test(test_those_without_room_are_passed_over),
         cmocka_unit_test(test_a_worker_that_takes_nothing_gets_so_much_only),
         cmocka_unit_test(test_a_worker_is_woken_for_what_it_gets),
         cmocka_unit_test(test_what_nobody_took_is_closed),

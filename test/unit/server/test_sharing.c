@@ -13,7 +13,9 @@ static void pair_open_with(struct pair *pair, size_t fill, size_t per_address_ma
 {
     struct server_settings settings = {.connections_max = CONNECTIONS_MAX,
                                        .connections_per_address_max = per_address_max};
-    pair->handoff = handoff_new(2, (struct handoff_limits){.fill = fill, .max = CONNECTIONS_MAX});
+    pair->handoff =
+        handoff_new(2, (struct handoff_limits){
+                           .fill = fill, .max = CONNECTIONS_MAX, .per_address = per_address_max});
     assert_non_null(pair->handoff);
     settings.handoff = pair->handoff;
     stage_open_with(&pair->first, REPLY_AT_COMPLETE, settings);
