@@ -146,7 +146,7 @@ def workers(results):
     # What two processes with nothing in common pay for the same core.
     floor = changes(results, "workers", counts, "floor-2p", "floor")
     return within(
-        Line("CPU per sample within 5 % with 2 workers"),
+        Line("CPU per sample within 5 % with 2 workers (8: all with the first)"),
         own if len(own) == len(counts) else {},
         {"floor": floor, **again(results, "workers", counts)},
     )

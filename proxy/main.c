@@ -172,27 +172,28 @@ static int make_workers(struct program *program)
     return EXIT_CODE_OK;
 }
 
-/* Those from first on, which have no thread. */
-static void free_workers(struct program *program, size_t first)
+/* The first count, which have no thread. */
+static void free_workers(struct program *program, size_t count)
 {
-    for (size_t i = first; i < program->count; i++) {
+    for (size_t i = 0; i < count; i++) {
         worker_free(program->workers[i]);
         program->workers[i] = NULL;
     }
 }
 
-/* All are made before the first accepts, so that each gets its part of those that wait already. */
+/* The first, which accepts, is the last to run: whoever is given a connection is there to serve it,
+ * and each gets its part of those that wait already. */
 static int start_workers(struct program *program)
 {
     if (make_handoff(program) != EXIT_CODE_OK || make_workers(program) != EXIT_CODE_OK) {
-        free_workers(program, 0);
+        free_workers(program, program->count);
         return EXIT_CODE_FAILED;
     }
-    for (size_t i = 0; i < program->count; i++) {
+    for (size_t i = program->count; i-- > 0;) {
         int status = worker_start(program->workers[i]);
         if (status != 0) {
             log_error(&program->log, "cannot start a thread", log_str("error", strerror(-status)));
-            free_workers(program, i);
+            free_workers(program, i + 1);
             return EXIT_CODE_FAILED;
         }
     }
@@ -347,7 +348,7 @@ static void stop_workers(struct program *program)
             worker_join(program->workers[i]);
         }
     }
-    free_workers(program, 0);
+    free_workers(program, program->count);
     handoff_free(program->handoff);
     for (size_t i = 0; i < program->count; i++) {
         free(program->metrics[i]);

@@ -186,7 +186,7 @@ static struct server *make_server(struct worker *worker)
         .log = worker->settings.log,
         .metrics = worker->settings.metrics,
         .handoff = worker->settings.handoff,
-        .worker = worker->settings.number,
+        .worker_number = worker->settings.number,
         .connections_max = (size_t)config->limits_connections,
         .connections_per_address_max = (size_t)config->limits_connections_per_address,
         .drain_bytes_max = DRAIN_BYTES_MAX,
@@ -379,6 +379,9 @@ int worker_start(struct worker *worker)
     if (error != 0) {
         return -error;
     }
+    char name[16]; /* the most that there is; for `top -H` */
+    (void)snprintf(name, sizeof(name), "worker-%zu", worker->settings.number);
+    (void)pthread_setname_np(worker->thread, name);
     atomic_fetch_add(&worker->settings.shared->serving, 1);
     return 0;
 }

@@ -114,6 +114,9 @@
 /* X(ID, name, labels, help): a gauge, summed over workers. */
 #define METRICS_GAUGES(X)                                                                        \
     X(CONNECTIONS, "agent_proxy_connections", "", "Connections open at the listener.")           \
+    X(WORKERS_BUSY, "agent_proxy_workers_busy", "",                                              \
+      "Workers that used more than half of a CPU in the last second: they get new connections "  \
+      "only when all are busy.")                                                                 \
     X(WRITES_WAITING, "agent_proxy_write_requests_waiting", "",                                  \
       "Remote-write requests that wait for the gateway's answer, queued or sent.")               \
     X(GATEWAY_MISCONFIGURED, "agent_proxy_gateway_misconfigured", "",                            \

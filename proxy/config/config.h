@@ -53,8 +53,8 @@ struct config {
     uint64_t http_grace_period_us;
     enum log_level log_level;
     enum log_format log_format;
-    uint64_t workers; /* 0: by CPU quota */
-    uint64_t workers_fill;
+    uint64_t workers;      /* 0: by CPU quota */
+    uint64_t workers_fill; /* connections that one gets before the next gets any */
     uint64_t batch_max_bytes;
     uint64_t batch_max_decoded_bytes;
     uint64_t batch_max_requests;

@@ -325,9 +325,9 @@ static const struct flag FLAGS[] = {
      .max = 100000,
      .argument = "N",
      .standard = "16",
-     .help = "Connections that a thread serves before the next one gets any, unless it is busy for "
-             "more than half of its time: few senders are cheapest together. 0 spreads them from "
-             "the first on."},
+     .help = "Connections that a thread serves before the next one gets any: few senders are "
+             "cheapest together. A thread that is busy for more than half of its time gets none "
+             "while another is not. 0 spreads them from the first on."},
     {.name = "shutdown-delay",
      .group = "Listener",
      .kind = FLAG_DURATION,
@@ -462,7 +462,8 @@ static const struct flag FLAGS[] = {
      .max = 1000000,
      .argument = "N",
      .standard = "1536",
-     .help = "The same from one address, so that no sender takes all."},
+     .help = "The same from one address, so that no sender takes all. Which thread serves a "
+             "connection does not depend on its address."},
     {.name = "limits.memory-bytes",
      .group = "Limits",
      .kind = FLAG_BYTES,

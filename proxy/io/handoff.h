@@ -25,7 +25,7 @@ struct handoff_limits {
 __attribute__((warn_unused_result)) struct handoff *handoff_new(size_t count,
                                                                 struct handoff_limits limits);
 
-/* Free it, and close what nobody took. No worker may be open. */
+/* No worker may be open, and all that was given must have been taken. */
 void handoff_free(struct handoff *handoff);
 
 /* Worker takes connections from now on. loop is woken for each, and lent until handoff_close(). */

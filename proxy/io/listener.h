@@ -1,4 +1,4 @@
-/* The listening socket: bound once, accepted from in small groups. */
+/* The listening socket: bound once, for all workers. */
 #ifndef AGENT_PROXY_IO_LISTENER_H
 #define AGENT_PROXY_IO_LISTENER_H
 

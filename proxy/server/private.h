@@ -152,6 +152,7 @@ struct server {
     bool closing; /* each reply closes its connection */
     bool ending;  /* no request comes in any more: server_free() is under way */
     uint64_t accept_paused_until_us;
+    bool busy;                   /* as of the last look at its load */
     uint64_t take_again_us;      /* what other workers accepted for this one */
     uint64_t load_since_us;      /* the last look at its load */
     uint64_t load_cpu_us;        /* of the thread then */
@@ -218,14 +219,15 @@ void sharing_start(struct server *server);
 /* Count a connection that was accepted here. True: another worker has it. */
 bool sharing_give(struct server *server, int fd, const struct in6_addr *address);
 
-/* One phase: serve what others have accepted for this worker. Due without an event at
- * take_again_us. */
+/* One phase: look at the load, and serve what others have accepted for this worker. Due without an
+ * event at sharing_deadline_us(). */
 void sharing_tick(struct server *server, uint64_t now_us);
+uint64_t sharing_deadline_us(const struct server *server);
 
 /* Take no more, and serve what is on its way. */
 void sharing_stop(struct server *server);
 
-/* Take no more; what is on its way is closed with the handoff. */
+/* Take no more, and close what is on its way. */
 void sharing_close(struct server *server);
 
 /* A connection has ended that was counted here. */

@@ -133,7 +133,8 @@ uint64_t server_deadline_us(const struct server *server)
     uint64_t deadline_us = connections_deadline_us(server);
     uint64_t direct_us = direct_deadline_us(server);
     deadline_us = direct_us < deadline_us ? direct_us : deadline_us;
-    deadline_us = server->take_again_us < deadline_us ? server->take_again_us : deadline_us;
+    uint64_t sharing_us = sharing_deadline_us(server);
+    deadline_us = sharing_us < deadline_us ? sharing_us : deadline_us;
     return deadline_us < server->daemon_deadline_us ? deadline_us : server->daemon_deadline_us;
 }
 

@@ -107,7 +107,7 @@ struct server_settings {
     const struct log *log;
     struct metrics *metrics;
     struct handoff *handoff;            /* NULL: it serves all that it accepts */
-    size_t worker;                      /* that the server is in there */
+    size_t worker_number;               /* of the server there, from 0 on: 0 accepts */
     size_t connections_max;             /* of this server */
     size_t connections_per_address_max; /* from one peer address */
     uint64_t drain_bytes_max; /* [bytes] of a refused request's body that are read and dropped */

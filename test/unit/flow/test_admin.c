@@ -93,7 +93,7 @@ static void test_healthy_is_always_healthy(void **state)
     stage_close(&stage);
 }
 
-static void test_ready_when_all_workers_listen_and_none_stops(void **state)
+static void test_ready_when_all_workers_serve_and_none_stops(void **state)
 {
     (void)state;
     struct stage stage;
@@ -375,7 +375,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_healthy_is_always_healthy),
-        cmocka_unit_test(test_ready_when_all_workers_listen_and_none_stops),
+        cmocka_unit_test(test_ready_when_all_workers_serve_and_none_stops),
         cmocka_unit_test(test_ready_with_the_gateway),
         cmocka_unit_test(test_serves_when_connections_are_few),
         cmocka_unit_test(test_the_page_has_every_metric),

@@ -246,7 +246,7 @@ static inline void stage_open_with(struct stage *stage, enum reply_at reply_at,
         settings.connections_max = CONNECTIONS_MAX;
         settings.connections_per_address_max = CONNECTIONS_MAX;
     }
-    if (settings.worker > 0) { /* it only serves what the first accepts */
+    if (settings.worker_number > 0) { /* it only serves what the first accepts */
         close(fd);
         fd = -1;
     }
@@ -278,6 +278,7 @@ static inline void stage_close(struct stage *stage)
         free(stage->seen[i].place);
     }
     assert_int_equal(atomic_load(&stage->metrics.gauges[METRIC_CONNECTIONS]), 0);
+    assert_int_equal(atomic_load(&stage->metrics.gauges[METRIC_WORKERS_BUSY]), 0);
     free(stage->seen);
 }
 

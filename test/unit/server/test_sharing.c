@@ -19,7 +19,7 @@ static void pair_open_with(struct pair *pair, size_t fill, size_t per_address_ma
     assert_non_null(pair->handoff);
     settings.handoff = pair->handoff;
     stage_open_with(&pair->first, REPLY_AT_COMPLETE, settings);
-    settings.worker = 1;
+    settings.worker_number = 1;
     stage_open_with(&pair->second, REPLY_AT_COMPLETE, settings);
 }
 
@@ -143,11 +143,14 @@ static void test_those_above_a_limit_are_taken_in_small_groups(void **state)
     turn(&pair.second);
     assert_int_equal(server_connections(pair.second.server), 1 + RESERVED_MAX);
     assert_true(handoff_waits(pair.handoff, 1)); /* else some have gone for others unheard */
+    assert_true(server_deadline_us(pair.second.server) <= clock_now_us()); /* as who accepts */
     uint64_t until_us = clock_now_us() + PATIENCE_US;
     while (handoff_waits(pair.handoff, 1)) {
         assert_true(clock_now_us() < until_us);
         turn(&pair.second);
         assert_in_range(server_connections(pair.second.server), 1, 1 + 2 * RESERVED_MAX);
+        assert_true(!handoff_waits(pair.handoff, 1) ||
+                    server_deadline_us(pair.second.server) <= clock_now_us() + SEC_US / 10);
     }
     for (size_t i = 0; i < 2 * CLIENTS; i++) {
         peer_close(&clients[i]);
@@ -178,6 +181,31 @@ static void test_a_server_that_is_busy_is_not_filled_further(void **state)
     pair_close(&pair);
 }
 
+/* Else it would be taken for busy for as long as nothing happens to it. */
+static void test_a_busy_server_looks_again_though_it_sleeps(void **state)
+{
+    (void)state;
+    struct pair pair;
+    struct peer clients[2];
+    pair_open_with(&pair, 1, CONNECTIONS_MAX);
+    connect_to(&pair, &clients[0], &pair.first);
+    connect_to(&pair, &clients[1], &pair.second);
+    peer_close(&clients[1]);
+    await_connections(&pair.second, 0);
+    assert_int_equal(server_deadline_us(pair.second.server), LOOP_NEVER);
+    moving_ahead_us += 2 * SEC_US;
+    thread_cpu_us += 2 * SEC_US;
+    server_run(pair.second.server);
+    assert_int_equal(atomic_load(&pair.second.metrics.gauges[METRIC_WORKERS_BUSY]), 1);
+    assert_true(server_deadline_us(pair.second.server) <= clock_now_us() + SEC_US);
+    moving_ahead_us += SEC_US;
+    server_run(pair.second.server);
+    assert_int_equal(atomic_load(&pair.second.metrics.gauges[METRIC_WORKERS_BUSY]), 0);
+    assert_int_equal(server_deadline_us(pair.second.server), LOOP_NEVER);
+    peer_close(&clients[0]);
+    pair_close(&pair);
+}
+
 static void test_a_stopped_server_serves_what_it_was_given_and_gets_no_more(void **state)
 {
     (void)state;
@@ -202,22 +230,26 @@ static void test_a_stopped_server_serves_what_it_was_given_and_gets_no_more(void
     pair_close(&pair);
 }
 
-/* As happens to one that was on its way when its worker could not be made. */
-static void test_one_that_nobody_served_is_closed(void **state)
+/* With its server, not with the last of all. */
+static void test_one_that_its_server_has_not_taken_ends_with_it(void **state)
 {
     (void)state;
     struct pair pair;
-    struct peer clients[2];
+    struct peer clients[3];
     pair_open(&pair);
     connect_to(&pair, &clients[0], &pair.first);
     peer_connect(&clients[1], pair.first.port);
     settle(&pair.first);
-    pair_close(&pair);
-    for (size_t i = 0; i < 2; i++) {
-        peer_receive(&clients[i]);
-        assert_true(clients[i].ended);
+    assert_true(handoff_waits(pair.handoff, 1));
+    stage_close(&pair.second);
+    peer_receive(&clients[1]);
+    assert_true(clients[1].ended);
+    connect_to(&pair, &clients[2], &pair.first);
+    for (size_t i = 0; i < 3; i++) {
         peer_close(&clients[i]);
     }
+    stage_close(&pair.first);
+    handoff_free(pair.handoff);
 }
 
 int main(void)
@@ -228,8 +260,9 @@ int main(void)
         cmocka_unit_test(test_each_end_is_counted_once),
         cmocka_unit_test(test_those_above_a_limit_are_taken_in_small_groups),
         cmocka_unit_test(test_a_server_that_is_busy_is_not_filled_further),
+        cmocka_unit_test(test_a_busy_server_looks_again_though_it_sleeps),
         cmocka_unit_test(test_a_stopped_server_serves_what_it_was_given_and_gets_no_more),
-        cmocka_unit_test(test_one_that_nobody_served_is_closed),
+        cmocka_unit_test(test_one_that_its_server_has_not_taken_ends_with_it),
     };
     return cmocka_run_group_tests_name("server/server sharing", tests, NULL, NULL);
 }
