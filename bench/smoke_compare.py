@@ -45,7 +45,7 @@ def check_compare_writes_what_it_prints(run):
     code, text = compare(
         run,
         "--seconds=0.1",
-        "--repeats=1",  # two for 100x64 and workers
+        "--repeats=2",
         "--scenarios=100x64 workers slow-sender container",
         "--peers=floor,agent-proxy",
     )

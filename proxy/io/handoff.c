@@ -25,8 +25,8 @@ struct desk {
     struct given given[GIVEN_MAX];
 };
 
-/* One lock for all: it is taken when a connection begins and ends and once a second, never for a
- * request. */
+/* One lock for all: it is taken when a connection begins or ends and when a worker gets busy or has
+ * time again, never for a request. */
 struct handoff {
     pthread_mutex_t mutex;
     struct handoff_limits limits;
@@ -85,11 +85,6 @@ void handoff_tell(struct handoff *handoff, size_t worker, bool busy)
     (void)pthread_mutex_unlock(&handoff->mutex);
 }
 
-static size_t after(const struct handoff *handoff, size_t worker)
-{
-    return worker + 1 < handoff->count ? worker + 1 : 0;
-}
-
 static bool has_room(const struct handoff *handoff, const struct desk *desk)
 {
     return desk->loop != NULL && desk->count < GIVEN_MAX && desk->serves < handoff->limits.max;
@@ -109,18 +104,14 @@ static size_t next_worker(const struct handoff *handoff, size_t acceptor)
             return i;
         }
     }
-    size_t next = acceptor;
-    bool found = false;
-    size_t worker = handoff->last;
-    do {
-        worker = after(handoff, worker);
-        const struct desk *desk = &handoff->desks[worker];
-        if (has_room(handoff, desk) && (!found || is_before(desk, &handoff->desks[next]))) {
-            next = worker;
-            found = true;
+    const struct desk *best = NULL;
+    for (size_t i = 1; i <= handoff->count; i++) {
+        const struct desk *desk = &handoff->desks[(handoff->last + i) % handoff->count];
+        if (has_room(handoff, desk) && (best == NULL || is_before(desk, best))) {
+            best = desk;
         }
-    } while (worker != handoff->last);
-    return next;
+    }
+    return best != NULL ? (size_t)(best - handoff->desks) : acceptor;
 }
 
 bool handoff_give(struct handoff *handoff, size_t acceptor, int fd, const struct in6_addr *address)

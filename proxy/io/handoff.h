@@ -15,10 +15,9 @@ struct handoff;
 struct loop;
 
 struct handoff_limits {
-    size_t fill; /* connections that a worker gets before the next one gets any; at most */
-    size_t max;  /* of a worker: what is above all of these stays with who accepted it */
-    size_t
-        per_address; /* of a worker, as all may come from one address: it ends the fill as well */
+    size_t fill;        /* connections that a worker gets before the next one gets any */
+    size_t max;         /* of a worker; what is above that of all stays with who accepted it */
+    size_t per_address; /* of a worker; ends its fill as max does: all may be of one address */
 };
 
 /* For workers with the numbers 0 ... count - 1, closed at first. Errors: NULL without memory. */
@@ -41,9 +40,7 @@ void handoff_tell(struct handoff *handoff, size_t worker, bool busy);
 /* Count one more connection, with the worker whose turn it is, and give it fd unless that is
  * acceptor itself. address: of the peer, IPv4 mapped. Any worker may be called for, by any thread.
  * Returns true when another worker has it. False: it is counted with acceptor, which serves it;
- * also when nobody has room: all are at their limit, closed, or have not taken what they were
- * given.
- */
+ * also when nobody has room, being at the limit, closed, or slow to take what was given. */
 __attribute__((warn_unused_result)) bool handoff_give(struct handoff *handoff, size_t acceptor,
                                                       int fd, const struct in6_addr *address);
 

@@ -1,6 +1,5 @@
 /* A worker's part in sharing out connections among several: what it accepts may be another's to
- * serve, and the other way round. Without a handoff all that is left of it is a look at the load.
- */
+ * serve, and the other way round. Without a handoff only a look at the load is left of it. */
 #include "server/private.h"
 
 #include "base/clock.h"

@@ -152,28 +152,22 @@ static void test_what_a_worker_cannot_have_stays_with_who_accepted_it(void **sta
 }
 
 /* With a fill above it the others would get nothing. */
-static void test_the_limit_of_a_worker_ends_its_fill(void **state)
+static void test_a_limit_of_a_worker_ends_its_fill(void **state)
 {
     (void)state;
-    struct stage stage;
-    stage_open(&stage, 100, 2);
-    for (size_t i = 0; i < 2 * WORKERS; i++) {
-        assert_int_equal(place(&stage, SOME_FD(i)), i / 2);
+    static const struct handoff_limits limits[] = {
+        {.fill = 100, .max = 2, .per_address = 1000},
+        {.fill = 100, .max = 1000, .per_address = 2},
+    };
+    for (size_t k = 0; k < 2; k++) {
+        struct stage stage;
+        stage_open_with(&stage, limits[k]);
+        for (size_t i = 0; i < 2 * WORKERS; i++) {
+            assert_int_equal(place(&stage, SOME_FD(i)), i / 2);
+        }
+        assert_int_equal(place(&stage, SOME_FD(10)), 0);
+        stage_close(&stage);
     }
-    assert_int_equal(place(&stage, SOME_FD(10)), 0);
-    stage_close(&stage);
-}
-
-/* Nor with a fill above what it takes of one address, from which all may come. */
-static void test_the_limit_of_an_address_ends_the_fill(void **state)
-{
-    (void)state;
-    struct stage stage;
-    stage_open_with(&stage, (struct handoff_limits){.fill = 100, .max = 1000, .per_address = 2});
-    for (size_t i = 0; i < 2 * WORKERS; i++) {
-        assert_int_equal(place(&stage, SOME_FD(i)), i / 2);
-    }
-    stage_close(&stage);
 }
 
 static void test_a_busy_worker_is_not_filled_further(void **state)
@@ -193,6 +187,7 @@ static void test_a_busy_worker_is_not_filled_further(void **state)
     assert_int_equal(place(&stage, SOME_FD(6)), 0);
     handoff_tell(stage.handoff, 0, false);
     assert_int_equal(place(&stage, SOME_FD(7)), 0);
+    assert_int_equal(place(&stage, SOME_FD(8)), 0); /* above its fill: the others are busy */
     stage_close(&stage);
 }
 
@@ -355,8 +350,7 @@ int main(void)
         cmocka_unit_test(test_those_with_the_fewest_take_turns),
         cmocka_unit_test(test_those_that_end_leave_room),
         cmocka_unit_test(test_what_a_worker_cannot_have_stays_with_who_accepted_it),
-        cmocka_unit_test(test_the_limit_of_a_worker_ends_its_fill),
-        cmocka_unit_test(test_the_limit_of_an_address_ends_the_fill),
+        cmocka_unit_test(test_a_limit_of_a_worker_ends_its_fill),
         cmocka_unit_test(test_a_busy_worker_is_not_filled_further),
         cmocka_unit_test(test_while_others_are_idle_a_busy_worker_gets_none),
         cmocka_unit_test(test_those_without_room_are_passed_over),
