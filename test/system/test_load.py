@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from harness import wire
+from harness import prometheus_text, wire
 from harness.bench import LOAD, Loadgen, Sink, journal
 from harness.gateway import answer, delayed
 from harness.ports import Port
@@ -169,7 +169,14 @@ def test_few_senders_are_with_one_worker(start, start_proxy, tmp_path):
 def test_a_limit_for_an_address_leaves_it_the_other_workers(gateway, start_proxy):
     """Fewer than a worker's fill, so that all would wait for the first."""
     proxy = start_proxy(gateway, "--workers=2", "--limits.connections-per-address=4")
-    clients = [proxy.client() for _ in range(8)]
+    first = proxy.client()
+
+    def alone():
+        metrics = prometheus_text.parse(first.request("GET", "/metrics").text)
+        return metrics.value("agent_proxy_connections") == 1
+
+    until(alone, "the connection that asked whether the proxy is ready is gone")
+    clients = [first, *(proxy.client() for _ in range(7))]
     body = wire.body(wire.series("m", 1.0))
     assert [client.write(body).status for client in clients] == [204] * 8
 
