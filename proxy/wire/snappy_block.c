@@ -199,62 +199,59 @@ static size_t usual_elements_left(const struct decoder *decoder, const struct cu
 {
     size_t in_left = (size_t)(decoder->in_end - cursor->in) / (1 + WILD_BYTES);
     size_t out_left = (size_t)(decoder->out_end - cursor->out) / WILD_BYTES;
-    bool begun = cursor->out - decoder->start >= 16; /* has_source() subtracts that */
-    return !begun ? 0 : in_left < out_left ? in_left : out_left;
+    return in_left < out_left ? in_left : out_left;
 }
 
-static inline bool take_short_literal(struct cursor *cursor, size_t bytes)
+static inline bool take_short_literal(struct cursor *cursor, unsigned tag)
 {
-    if (bytes > LITERAL_INLINE_MAX) {
+    size_t bytes_less_1 = tag >> 2;
+    if (bytes_less_1 >= LITERAL_INLINE_MAX) {
         return false;
     }
     copy_16(cursor->out, cursor->in + 1);
     copy_16(cursor->out + 16, cursor->in + 17);
-    if (bytes > 32) {
+    if (bytes_less_1 >= 32) {
         copy_16(cursor->out + 32, cursor->in + 33);
         copy_16(cursor->out + 48, cursor->in + 49);
     }
-    cursor->in += 1 + bytes;
-    cursor->out += bytes;
+    cursor->in += 2 + bytes_less_1;
+    cursor->out += 1 + bytes_less_1;
     return true;
 }
 
-/* A copy from at least 16 bytes back that does not reach before the start. Counted from the start
- * its source would wrap if it did, so one comparison says both. */
+/* A copy from at least 16 bytes back that does not reach before the start. */
 static inline bool has_source(const struct cursor *cursor, const uint8_t *start, size_t distance)
 {
-    size_t written = (size_t)(cursor->out - start);
-    return written - distance <= written - 16;
+    return distance >= 16 && (uintptr_t)cursor->out - distance >= (uintptr_t)start;
 }
 
 /* Take an element if it is a short literal or a copy of the two usual kinds. Each kind has a branch
- * of its own: the processor guesses the kind, and with it where the next element begins, instead of
- * waiting for it. */
+ * of its own, the most frequent one the first: the processor guesses the kind, and with it where
+ * the next element begins, instead of waiting for it. */
 static inline bool take_usual_element(struct cursor *cursor, const uint8_t *start)
 {
     unsigned tag = cursor->in[0];
     unsigned kind = tag & 3;
-    size_t bytes = (tag >> 2) + 1;
-    if (kind == ELEMENT_LITERAL) {
-        return take_short_literal(cursor, bytes);
-    }
-    if (kind == ELEMENT_COPY_1) {
-        size_t distance = (size_t)(tag >> 5) << 8 | cursor->in[1];
+    if (kind == ELEMENT_COPY_2) {
+        size_t distance = cursor->in[1] | (size_t)cursor->in[2] << 8;
         if (!has_source(cursor, start, distance)) {
             return false;
         }
-        copy_16(cursor->out, cursor->out - distance); /* 4 to 11 bytes */
-        cursor->in += 2;
-        cursor->out += ((tag >> 2) & 7) + 4;
+        copy_wild(cursor->out, cursor->out - distance);
+        cursor->in += 3;
+        cursor->out += (tag >> 2) + 1;
         return true;
     }
-    size_t distance = cursor->in[1] | (size_t)cursor->in[2] << 8;
-    if (kind != ELEMENT_COPY_2 || !has_source(cursor, start, distance)) {
+    if (kind == ELEMENT_LITERAL) {
+        return take_short_literal(cursor, tag);
+    }
+    size_t distance = (size_t)(tag & 0xe0) << 3 | cursor->in[1];
+    if (kind != ELEMENT_COPY_1 || !has_source(cursor, start, distance)) {
         return false;
     }
-    copy_wild(cursor->out, cursor->out - distance);
-    cursor->in += 3;
-    cursor->out += bytes;
+    copy_16(cursor->out, cursor->out - distance); /* 4 to 11 bytes */
+    cursor->in += 2;
+    cursor->out += ((tag >> 2) & 7) + 4;
     return true;
 }
 
@@ -262,12 +259,13 @@ static inline bool take_usual_element(struct cursor *cursor, const uint8_t *star
 static void take_usual_elements(struct decoder *decoder)
 {
     struct cursor cursor = {.in = decoder->in, .out = decoder->out};
-    size_t left = 0;
-    while (left == 0 && (left = usual_elements_left(decoder, &cursor)) > 0) {
+    size_t left;
+    do {
+        left = usual_elements_left(decoder, &cursor);
         while (left > 0 && take_usual_element(&cursor, decoder->start)) {
             left--;
         }
-    }
+    } while (left == 0 && usual_elements_left(decoder, &cursor) > 0);
     decoder->in = cursor.in;
     decoder->out = cursor.out;
 }

@@ -294,45 +294,54 @@ static inline bool skip_label(struct span *span)
     return bytes > 0;
 }
 
-/* Nonzero unless the usual short label stands there. Shape: 4 + name_bytes <= bytes, as at says;
- * all 2 + bytes are readable. */
-static inline uint32_t short_label_flaws(const uint8_t *at, size_t bytes, size_t name_bytes)
+/* How far the value's length can be from the start of a short label, wherever its name is said to
+ * end: tags and lengths, and a name of 255 bytes. */
+#define SHORT_LABEL_REACH (4 + UINT8_MAX + 2)
+
+/* The size of the usual short label that stands there, if no bit of flaws is set. Without a branch,
+ * for the sake of many in a row. Shape: SHORT_LABEL_REACH bytes are readable. */
+static inline size_t read_short_label(const uint8_t *at, uint64_t *flaws)
 {
-    const uint32_t tags = TAG_LENGTH(1) | TAG_LENGTH(1) << 16; /* between them the two lengths */
+    /* Little-endian: tag and length of the label, tag and length of its name. */
+    const uint32_t tags = TAG_LENGTH(1) | TAG_LENGTH(1) << 16;
+    const uint32_t tags_and_high_bits = 0x80ff80ff;
+    uint64_t bytes = at[1];
+    uint64_t name_bytes = at[3];
     uint32_t head;
-    uint16_t value;
+    uint16_t value; /* its tag, and its length in the higher byte */
     memcpy(&head, at, sizeof(head));
     memcpy(&value, at + 4 + name_bytes, sizeof(value));
-    uint32_t wanted = TAG_LENGTH(2) | (uint32_t)(bytes - 4 - name_bytes) << 8;
-    return ((le32toh(head) ^ tags) & 0x00ff00ff) | (le16toh(value) ^ wanted);
+    /* 0 where the tag is right and the value's length is that of the label, less 4, less the name. */
+    uint64_t excess = ((name_bytes - bytes) << 8) + le16toh(value) + ((4 << 8) - TAG_LENGTH(2));
+    *flaws |= ((le32toh(head) ^ tags) & tags_and_high_bits) | excess;
+    return 2 + bytes;
 }
 
-/* Skip usual short labels of two series, as many of one as of the other. */
-static inline void skip_short_labels(struct span *a, struct span *b)
+/* Skip usual short labels of two series, as many of one as of the other. Shape: a stands before b,
+ * and both before data_end. */
+static inline void skip_short_labels(struct span *a, struct span *b, const uint8_t *data_end)
 {
-    while (left(a) >= 6 && left(b) >= 6) {
-        size_t a_bytes = a->at[1];
-        size_t b_bytes = b->at[1];
-        size_t a_name_bytes = a->at[3];
-        size_t b_name_bytes = b->at[3];
-        if (a_bytes > left(a) - 2 || b_bytes > left(b) - 2 || (a_bytes | b_bytes) > 0x7f ||
-            4 + a_name_bytes > a_bytes || 4 + b_name_bytes > b_bytes ||
-            (short_label_flaws(a->at, a_bytes, a_name_bytes) |
-             short_label_flaws(b->at, b_bytes, b_name_bytes)) != 0) {
+    bool room = data_end - b->at > SHORT_LABEL_REACH;
+    const uint8_t *last = room ? data_end - SHORT_LABEL_REACH : b->at;
+    while (b->at < last) {
+        uint64_t flaws = 0;
+        const uint8_t *a_next = a->at + read_short_label(a->at, &flaws);
+        const uint8_t *b_next = b->at + read_short_label(b->at, &flaws);
+        if (flaws != 0 || a_next > a->end || b_next > b->end) {
             return;
         }
-        a->at += 2 + a_bytes;
-        b->at += 2 + b_bytes;
+        a->at = a_next;
+        b->at = b_next;
     }
 }
 
 /* Skip all usual labels of two series: where the short ones end, a label of each, which may be long
  * or the one that the other series has not. */
-static inline void skip_labels(struct span *a, struct span *b)
+static inline void skip_labels(struct span *a, struct span *b, const uint8_t *data_end)
 {
     bool more = true;
     while (more) {
-        skip_short_labels(a, b);
+        skip_short_labels(a, b, data_end);
         bool more_of_a = skip_label(a);
         bool more_of_b = skip_label(b);
         more = more_of_a || more_of_b;
@@ -525,7 +534,7 @@ static int scan_pairs(struct scan *scan, struct span *all)
         if (!take_usual_series(&rest, &first) || !take_usual_series(&rest, &second)) {
             break;
         }
-        skip_labels(&first, &second);
+        skip_labels(&first, &second, all->end);
         if (ends_in_sample(&first) && ends_in_sample(&second)) {
             scan->counts[COUNT_SERIES] += 2;
             scan->counts[COUNT_SAMPLES] += 2;
