@@ -294,26 +294,26 @@ static inline bool skip_label(struct span *span)
     return bytes > 0;
 }
 
-/* How far the value's length can be from the start of a short label, wherever its name is said to
- * end: tags and lengths, and a name of 255 bytes. */
-#define SHORT_LABEL_REACH (4 + UINT8_MAX + 2)
+/* Where the length of a short label's value can be at the farthest, wherever its name is said to
+ * end: behind two tags, two lengths, 255 bytes of name and a tag. */
+#define SHORT_LABEL_REACH (4 + UINT8_MAX + 1)
 
 /* The size of the usual short label that stands there, if no bit of flaws is set. Without a branch,
- * for the sake of many in a row. Shape: SHORT_LABEL_REACH bytes are readable. */
+ * for the sake of many in a row. Shape: at[SHORT_LABEL_REACH] is readable. */
 static inline size_t read_short_label(const uint8_t *at, uint64_t *flaws)
 {
     /* Little-endian: tag and length of the label, tag and length of its name. */
     const uint32_t tags = TAG_LENGTH(1) | TAG_LENGTH(1) << 16;
-    const uint32_t tags_and_high_bits = 0x80ff80ff;
+    const uint32_t tags_and_high_bit = 0x00ff80ff; /* of the label's length */
     uint64_t bytes = at[1];
     uint64_t name_bytes = at[3];
     uint32_t head;
     uint16_t value; /* its tag, and its length in the higher byte */
     memcpy(&head, at, sizeof(head));
     memcpy(&value, at + 4 + name_bytes, sizeof(value));
-    /* 0 where the tag is right and the value's length is that of the label, less 4, less the name. */
+    /* 0 where the tag is right and the value is as long as the label, less 4, less the name. */
     uint64_t excess = ((name_bytes - bytes) << 8) + le16toh(value) + ((4 << 8) - TAG_LENGTH(2));
-    *flaws |= ((le32toh(head) ^ tags) & tags_and_high_bits) | excess;
+    *flaws |= ((le32toh(head) ^ tags) & tags_and_high_bit) | excess;
     return 2 + bytes;
 }
 
@@ -322,8 +322,8 @@ static inline size_t read_short_label(const uint8_t *at, uint64_t *flaws)
 static inline void skip_short_labels(struct span *a, struct span *b, const uint8_t *data_end)
 {
     bool room = data_end - b->at > SHORT_LABEL_REACH;
-    const uint8_t *last = room ? data_end - SHORT_LABEL_REACH : b->at;
-    while (b->at < last) {
+    const uint8_t *stop = room ? data_end - SHORT_LABEL_REACH : b->at;
+    while (b->at < stop) {
         uint64_t flaws = 0;
         const uint8_t *a_next = a->at + read_short_label(a->at, &flaws);
         const uint8_t *b_next = b->at + read_short_label(b->at, &flaws);

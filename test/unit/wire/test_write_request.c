@@ -234,6 +234,129 @@ static void test_every_byte_of_a_usual_series(void **state)
     bytes_free(&request);
 }
 
+/* More series: two are scanned side by side only as long as much follows. */
+static void put_tail(struct bytes *request)
+{
+    char text[100];
+    memset(text, 't', sizeof(text));
+    for (unsigned i = 0; i < 4; i++) {
+        struct bytes label = {0};
+        put_bytes_field(&label, 1, "tail", 4);
+        put_bytes_field(&label, 2, text, sizeof(text));
+        struct bytes series = {0};
+        put_message(&series, 1, &label);
+        put_message(request, 1, &series);
+    }
+}
+
+static void test_every_byte_of_two_series(void **state)
+{
+    (void)state;
+    struct bytes request = {0};
+    for (unsigned i = 0; i < 2; i++) {
+        struct bytes series = {0};
+        put_label(&series, 1, "job", "api");
+        put_label(&series, 1, "pod", "\n\b\n\6\n\1x"); /* a series, could it be */
+        put_sample(&series, STALE_MARKER, 1700000000000);
+        put_message(&request, 1, &series);
+    }
+    size_t size = request.size;
+    for (unsigned tail = 0; tail < 2; tail++) {
+        for (size_t at = 0; at < size; at++) {
+            uint8_t was = request.data[at];
+            for (unsigned value = 0; value < 256; value++) {
+                struct write_request_counts counts = {0};
+                struct wire_error error;
+                request.data[at] = (uint8_t)value;
+                (void)!scan(&request, &counts, &error);
+            }
+            request.data[at] = was;
+        }
+        put_tail(&request);
+    }
+    bytes_free(&request);
+}
+
+/* A label of either that would be usual but for where its series ends, or for a byte more. */
+static void test_unusual_label_in_one_of_two_series(void **state)
+{
+    (void)state;
+    static const struct bad_case cases[] = {
+        BAD("\x0a\x07\x0a\x06\x0a\x01x\x12\x01" /* its value is the next one's tag */
+            "\x0a\x08\x0a\x06\x0a\x01x\x12\x01y",
+            2, "label runs past its series"),
+        BAD("\x0a\x08\x0a\x06\x0a\x01x\x12\x01y"
+            "\x0a\x07\x0a\x06\x0a\x01x\x12\x01",
+            12, "label runs past its series"),
+        BAD("\x0a\x09\x0a\x07\x0a\x01x\x12\x01y\x0a"
+            "\x0a\x09\x0a\x07\x0a\x01x\x12\x01y\x0a",
+            11, "length is cut short"),
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct bytes request = {0};
+        put(&request, cases[i].bytes, cases[i].size);
+        put_tail(&request);
+        struct write_request_counts counts = {0};
+        struct wire_error error;
+        assert_int_equal(scan(&request, &counts, &error), -EBADMSG);
+        assert_string_equal(error.what, cases[i].what);
+        assert_int_equal(error.offset, cases[i].offset);
+        bytes_free(&request);
+    }
+}
+
+/* A label whose name is said to be far longer than the label, ever closer to the end. */
+static void test_name_that_ends_past_the_request(void **state)
+{
+    (void)state;
+    const uint8_t label[] = {0x0a, 0x7f, 0x0a, 0xff};
+    for (size_t rest = 0; rest < 300; rest++) {
+        struct bytes request = {0};
+        struct bytes series = {0};
+        put_label(&series, 1, "job", "api");
+        put_label(&series, 1, "pod", "api-1");
+        put_message(&request, 1, &series);
+        put_label(&series, 1, "job", "api");
+        put(&series, label, sizeof(label));
+        for (size_t i = 0; i < rest; i++) {
+            put_byte(&series, 'x');
+        }
+        put_message(&request, 1, &series);
+        struct write_request_counts counts = {0};
+        struct wire_error error;
+        assert_int_equal(scan(&request, &counts, &error), -EBADMSG);
+        bytes_free(&request);
+    }
+}
+
+/* A long label whose two bytes of length could be the length of a short one and the tag of its
+ * name: 1,296 is 0x90 0x0a. The rest fits that as well: a name of 10 bytes, a value of 130. */
+static void test_long_label_that_could_be_short(void **state)
+{
+    (void)state;
+    char text[1286];
+    memset(text, 'v', sizeof(text));
+    text[1] = 0x12;
+    text[2] = (char)130;
+    struct bytes request = {0};
+    for (unsigned i = 0; i < 2; i++) {
+        struct bytes label = {0};
+        put_bytes_field(&label, 1, "label", 5);
+        put_bytes_field(&label, 2, text, sizeof(text));
+        assert_int_equal(label.size, 1296);
+        struct bytes series = {0};
+        put_message(&series, 1, &label);
+        put_sample(&series, 0, 1700000000000);
+        put_message(&request, 1, &series);
+    }
+    put_tail(&request);
+    struct write_request_counts counts = {0};
+    struct wire_error error;
+    assert_int_equal(scan(&request, &counts, &error), 0);
+    assert_int_equal(counts.samples, 2);
+    bytes_free(&request);
+}
+
 static void test_random_requests(void **state)
 {
     (void)state;
@@ -291,6 +414,10 @@ int main(void)
         cmocka_unit_test(test_counts_both_kinds_of_histograms),
         cmocka_unit_test(test_label_and_sample_lengths),
         cmocka_unit_test(test_every_byte_of_a_usual_series),
+        cmocka_unit_test(test_every_byte_of_two_series),
+        cmocka_unit_test(test_unusual_label_in_one_of_two_series),
+        cmocka_unit_test(test_name_that_ends_past_the_request),
+        cmocka_unit_test(test_long_label_that_could_be_short),
         cmocka_unit_test(test_random_requests),
         cmocka_unit_test(test_mutated_requests),
     };
