@@ -15,6 +15,10 @@
 #define LENGTH_MAX       INT32_MAX /* protobuf-c's own limit */
 #define VARINT_BYTES_MAX 10
 
+/* Where the length of a short label's value can be at the farthest, wherever its name is said to
+ * end: behind two tags, two lengths, 255 bytes of name and a tag. */
+#define SHORT_LABEL_REACH (4 + UINT8_MAX + 1)
+
 enum wire_type {
     WIRE_VARINT = 0,
     WIRE_64BIT = 1,
@@ -293,10 +297,6 @@ static inline bool skip_label(struct span *span)
     span->at += bytes;
     return bytes > 0;
 }
-
-/* Where the length of a short label's value can be at the farthest, wherever its name is said to
- * end: behind two tags, two lengths, 255 bytes of name and a tag. */
-#define SHORT_LABEL_REACH (4 + UINT8_MAX + 1)
 
 /* The size of the usual short label that stands there, if no bit of flaws is set. Without a branch,
  * for the sake of many in a row. Shape: at[SHORT_LABEL_REACH] is readable. */
