@@ -318,7 +318,7 @@ static inline size_t read_short_label(const uint8_t *at, uint64_t *flaws)
 }
 
 /* Skip usual short labels of two series, as many of one as of the other. Shape: a stands before b,
- * and both before data_end. */
+ * and neither after data_end. */
 static inline void skip_short_labels(struct span *a, struct span *b, const uint8_t *data_end)
 {
     bool room = data_end - b->at > SHORT_LABEL_REACH;

@@ -50,6 +50,15 @@ struct bad_case {
         .bytes = (bytes_), .size = sizeof(bytes_) - 1, .offset = (offset_), .what = (what_) \
     }
 
+static void assert_refused(const struct bytes *request, const struct bad_case *bad)
+{
+    struct write_request_counts counts = {0};
+    struct wire_error error = {0};
+    assert_int_equal(scan(request, &counts, &error), -EBADMSG);
+    assert_string_equal(error.what, bad->what);
+    assert_int_equal(error.offset, bad->offset);
+}
+
 static void test_says_what_and_where(void **state)
 {
     (void)state;
@@ -97,11 +106,7 @@ static void test_says_what_and_where(void **state)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct bytes bytes = {0};
         put(&bytes, cases[i].bytes, cases[i].size);
-        struct write_request_counts counts = {0};
-        struct wire_error error = {0};
-        assert_int_equal(scan(&bytes, &counts, &error), -EBADMSG);
-        assert_string_equal(error.what, cases[i].what);
-        assert_int_equal(error.offset, cases[i].offset);
+        assert_refused(&bytes, &cases[i]);
         bytes_free(&bytes);
     }
 }
@@ -206,6 +211,21 @@ static void test_label_and_sample_lengths(void **state)
     }
 }
 
+/* Every value of the first bytes of a request, one byte at a time. */
+static void scan_every_byte(struct bytes *request, size_t bytes)
+{
+    for (size_t at = 0; at < bytes; at++) {
+        uint8_t was = request->data[at];
+        for (unsigned value = 0; value < 256; value++) {
+            struct write_request_counts counts = {0};
+            struct wire_error error;
+            request->data[at] = (uint8_t)value;
+            (void)!scan(request, &counts, &error);
+        }
+        request->data[at] = was;
+    }
+}
+
 static void test_every_byte_of_a_usual_series(void **state)
 {
     (void)state;
@@ -215,21 +235,12 @@ static void test_every_byte_of_a_usual_series(void **state)
     put_sample(&series, 0, 1700000000000);
     struct bytes request = {0};
     put_message(&request, 1, &series);
-    size_t size = request.size;
-    for (size_t at = 0; at < size; at++) {
-        uint8_t was = request.data[at];
-        for (unsigned value = 0; value < 256; value++) {
-            struct write_request_counts counts = {0};
-            struct wire_error error;
-            request.data[at] = (uint8_t)value;
-            (void)!scan(&request, &counts, &error);
-        }
-        request.data[at] = was;
-        request.size = at;
+    scan_every_byte(&request, request.size);
+    while (request.size > 0) {
+        request.size--;
         struct write_request_counts counts = {0};
         struct wire_error error;
         (void)!scan(&request, &counts, &error);
-        request.size = size;
     }
     bytes_free(&request);
 }
@@ -256,29 +267,19 @@ static void test_every_byte_of_two_series(void **state)
     for (unsigned i = 0; i < 2; i++) {
         struct bytes series = {0};
         put_label(&series, 1, "job", "api");
-        put_label(&series, 1, "pod", "\n\b\n\6\n\1x"); /* a series, could it be */
+        put_label(&series, 1, "pod", "\n\b\n\6\n\1x"); /* which could be taken for one */
         put_sample(&series, STALE_MARKER, 1700000000000);
         put_message(&request, 1, &series);
     }
     size_t size = request.size;
-    for (unsigned tail = 0; tail < 2; tail++) {
-        for (size_t at = 0; at < size; at++) {
-            uint8_t was = request.data[at];
-            for (unsigned value = 0; value < 256; value++) {
-                struct write_request_counts counts = {0};
-                struct wire_error error;
-                request.data[at] = (uint8_t)value;
-                (void)!scan(&request, &counts, &error);
-            }
-            request.data[at] = was;
-        }
-        put_tail(&request);
-    }
+    scan_every_byte(&request, size);
+    put_tail(&request);
+    scan_every_byte(&request, size);
     bytes_free(&request);
 }
 
-/* A label of either that would be usual but for where its series ends, or for a byte more. */
-static void test_unusual_label_in_one_of_two_series(void **state)
+/* Labels that would be usual but for where their series ends, or for a byte more. */
+static void test_unusual_labels_of_two_series(void **state)
 {
     (void)state;
     static const struct bad_case cases[] = {
@@ -296,11 +297,7 @@ static void test_unusual_label_in_one_of_two_series(void **state)
         struct bytes request = {0};
         put(&request, cases[i].bytes, cases[i].size);
         put_tail(&request);
-        struct write_request_counts counts = {0};
-        struct wire_error error;
-        assert_int_equal(scan(&request, &counts, &error), -EBADMSG);
-        assert_string_equal(error.what, cases[i].what);
-        assert_int_equal(error.offset, cases[i].offset);
+        assert_refused(&request, &cases[i]);
         bytes_free(&request);
     }
 }
@@ -415,7 +412,7 @@ int main(void)
         cmocka_unit_test(test_label_and_sample_lengths),
         cmocka_unit_test(test_every_byte_of_a_usual_series),
         cmocka_unit_test(test_every_byte_of_two_series),
-        cmocka_unit_test(test_unusual_label_in_one_of_two_series),
+        cmocka_unit_test(test_unusual_labels_of_two_series),
         cmocka_unit_test(test_name_that_ends_past_the_request),
         cmocka_unit_test(test_long_label_that_could_be_short),
         cmocka_unit_test(test_random_requests),
