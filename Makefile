@@ -125,6 +125,8 @@ $(OUT)/gen/%.o: $(GEN)/%.c
 	$(Q)$(CC) $(CPPFLAGS) $(filter-out $(WARNINGS),$(CFLAGS)) -MMD -MP -c -o $@ $<
 
 .SECONDARY: $(PB_C)
+# One message's header includes the other's.
+$(PB_C:$(GEN)/%.c=$(OUT)/gen/%.o): | $(PB_C)
 $(OUT)/pb-c.a: $(PB_C:$(GEN)/%.c=$(OUT)/gen/%.o)
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $^
