@@ -10,9 +10,8 @@
  * Nothing is refused here for its form: what is not plain is libmicrohttpd's to judge.
  *
  * Sockets are watched once and edge-triggered; the kernel tells with each read how much it still
- * has (TCP_INQ), so no read is tried in vain. A turn takes a bounded number of bytes, so what was
- * read is decoded, joined and sent before more is read. Bodies that their handler has no room for
- * stay where they are, in the kernel, in order. */
+ * has (TCP_INQ), so no read is tried in vain. Bodies that their handler has no room for stay where
+ * they are, in the kernel. Whose turn it is says direct_turn.c. */
 #include "server/private.h"
 
 #include "base/clock.h"
@@ -28,57 +27,12 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define WATCHED       ((uint32_t)(EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET))
-#define ENDED         ((uint32_t)(EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-#define REQUEST_BYTES 1024U /* that a request counts for in a turn, besides its own */
-#define TURN_BYTES    (1024U * 1024U)
+#define WATCHED          ((uint32_t)(EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET))
+#define ENDED            ((uint32_t)(EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+#define REQUEST_BYTES    1024U /* that a request counts for in a turn, besides its own */
+#define USUAL_HEAD_BYTES 1024  /* a body behind a head should not be copied twice */
 
-#define USUAL_HEAD_BYTES 1024 /* a body behind a head should not be copied twice */
-
-/* -- Those that can go on ---------------------------------------------------------------------- */
-
-static void append(struct connection_queue *queue, struct connection *connection)
-{
-    assert(connection->queue == NULL);
-    connection->queue = queue;
-    connection->queue_next = NULL;
-    connection->queue_prev = queue->last;
-    if (queue->last != NULL) {
-        queue->last->queue_next = connection;
-    } else {
-        queue->first = connection;
-    }
-    queue->last = connection;
-}
-
-static void leave_queue(struct connection *connection)
-{
-    struct connection_queue *queue = connection->queue;
-    if (queue == NULL) {
-        return;
-    }
-    if (connection->queue_prev != NULL) {
-        connection->queue_prev->queue_next = connection->queue_next;
-    } else {
-        queue->first = connection->queue_next;
-    }
-    if (connection->queue_next != NULL) {
-        connection->queue_next->queue_prev = connection->queue_prev;
-    } else {
-        queue->last = connection->queue_prev;
-    }
-    connection->queue = NULL;
-}
-
-void direct_make_ready(struct connection *connection)
-{
-    if (connection->queue == &connection->server->direct_parked) {
-        leave_queue(connection); /* it waits for nothing any more */
-    }
-    if (connection->queue == NULL) {
-        append(&connection->server->direct_ready, connection);
-    }
-}
+/* -- Events ------------------------------------------------------------------------------------ */
 
 bool direct_is_forsaken(const struct connection *connection)
 {
@@ -128,7 +82,7 @@ void direct_close(struct connection *connection)
 {
     struct exchange *exchange = connection->exchange;
     connection->exchange = NULL;
-    leave_queue(connection);
+    direct_leave_queue(connection);
     if (exchange != NULL) {
         exchange_free(exchange, false);
     }
@@ -152,7 +106,7 @@ void direct_close_all(struct server *server)
 
 static void hand_over(struct connection *connection)
 {
-    leave_queue(connection);
+    direct_leave_queue(connection);
     connection->direct = false;
     connection_hand_over(connection);
 }
@@ -226,14 +180,6 @@ static bool discard(struct connection *connection)
     return true;
 }
 
-/* Wait for room, behind those that wait already. */
-static void park(struct connection *connection, uint64_t again_us)
-{
-    connection->again_us = again_us;
-    leave_queue(connection);
-    append(&connection->server->direct_parked, connection);
-}
-
 static bool end_body(struct connection *connection)
 {
     struct exchange *exchange = connection->exchange;
@@ -261,7 +207,7 @@ static bool take_body(struct connection *connection)
         to = handler->on_room(handler->owner, exchange, &room, &again_us);
         if (to == NULL) {
             if (exchange->reply_status == 0) {
-                park(connection, again_us);
+                direct_park(connection, again_us);
             }
             return exchange->reply_status != 0;
         }
@@ -420,7 +366,7 @@ static bool take_head(struct connection *connection)
     return begin(connection, &request);
 }
 
-/* -- The phase --------------------------------------------------------------------------------- */
+/* -- One step ---------------------------------------------------------------------------------- */
 
 /* We have said all; until the client has heard it. */
 static bool take_leave(struct connection *connection)
@@ -448,8 +394,7 @@ static bool end_wait(struct connection *connection)
     return exchange->gone;
 }
 
-/* True while there is more to do at once. The connection may be gone after false. */
-static bool step(struct connection *connection)
+bool direct_step(struct connection *connection)
 {
     if (connection->exchange != NULL && connection->exchange->gone) {
         direct_close(connection);
@@ -472,54 +417,4 @@ static bool step(struct connection *connection)
         assert(false);
         return false;
     }
-}
-
-static void go_on(struct connection *connection)
-{
-    struct server *server = connection->server;
-    leave_queue(connection);
-    while (step(connection)) {
-        if (server->direct_taken >= TURN_BYTES) {
-            direct_make_ready(connection);
-            return;
-        }
-    }
-}
-
-/* The first of those that wait may go on, or has waited too long. */
-static bool may_go_on(struct connection *connection)
-{
-    struct exchange *exchange = connection->exchange;
-    const struct server_handler *handler = exchange->handler;
-    size_t room = 0;
-    return exchange->reply_status != 0 ||
-           handler->on_room(handler->owner, exchange, &room, &connection->again_us) != NULL ||
-           exchange->reply_status != 0;
-}
-
-/* Those that wait come first, and are asked about anew each time: whoever went on before may have
- * left room, of which no event will tell. */
-static struct connection *next_to_go_on(struct server *server)
-{
-    struct connection *waits = server->direct_parked.first;
-    return waits != NULL && may_go_on(waits) ? waits : server->direct_ready.first;
-}
-
-void direct_run(struct server *server)
-{
-    struct connection *next;
-    server->direct_taken = 0;
-    while (server->direct_taken < TURN_BYTES && (next = next_to_go_on(server)) != NULL) {
-        go_on(next);
-    }
-}
-
-uint64_t direct_deadline_us(const struct server *server)
-{
-    const struct connection *waits = server->direct_parked.first;
-    bool cut_short = server->direct_taken >= TURN_BYTES; /* there may be room for it */
-    if (server->direct_ready.first != NULL || (waits != NULL && cut_short)) {
-        return 0;
-    }
-    return waits != NULL ? waits->again_us : LOOP_NEVER;
 }

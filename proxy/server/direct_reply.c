@@ -178,7 +178,7 @@ void direct_start_replying(struct connection *connection)
     connection_enter(connection, CONNECTION_REPLYING);
 }
 
-/* The reply is out. True when there may be another request. */
+/* The reply is out. True to go on at once; another request waits for its turn. */
 static bool end_exchange(struct connection *connection)
 {
     struct exchange *exchange = connection->exchange;
@@ -191,7 +191,10 @@ static bool end_exchange(struct connection *connection)
         return true;
     }
     connection_enter(connection, CONNECTION_IDLE);
-    return connection->readable;
+    if (connection->readable) {
+        direct_make_ready(connection);
+    }
+    return false;
 }
 
 /* Send what of text was not sent. Returns how much of it that was; the connection is gone when it

@@ -163,6 +163,7 @@ struct server {
     struct log_gate daemon_gate;
     struct log_gate tls_gate;
     struct loop_watch listen_watch;
+    struct connection_queue direct_replies; /* somebody waits for them */
     struct connection_queue direct_ready;
     struct connection_queue direct_parked; /* for room, in the order in which they came */
     size_t direct_taken;                   /* [bytes] in this turn */
@@ -267,9 +268,6 @@ __attribute__((warn_unused_result)) int direct_open(struct connection *connectio
 void direct_close(struct connection *connection);
 void direct_close_all(struct server *server);
 
-/* It is to be looked at in this phase or the next. */
-void direct_make_ready(struct connection *connection);
-
 /* Nobody waits for the reply any more, and its handler wants to know. */
 bool direct_is_forsaken(const struct connection *connection);
 
@@ -278,6 +276,22 @@ void direct_visit_headers(const struct exchange *exchange,
                           void (*visit)(void *arg, const char *name, size_t name_bytes,
                                         const char *value, size_t value_bytes),
                           void *arg);
+
+/* Do what can be done next. True while there is more to do at once. The connection may be gone
+ * after false. */
+bool direct_step(struct connection *connection);
+
+/* -- direct_turn.c ----------------------------------------------------------------------------- */
+
+/* It is to be looked at in this phase or the next. */
+void direct_make_ready(struct connection *connection);
+
+/* It waits for room from now on, behind those that wait already, and is to be asked about again by
+ * then at the latest. */
+void direct_park(struct connection *connection, uint64_t again_us);
+
+/* It is not to be looked at any more. */
+void direct_leave_queue(struct connection *connection);
 
 /* One phase, and when it is due without an event. */
 void direct_run(struct server *server);

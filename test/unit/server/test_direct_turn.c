@@ -1,0 +1,198 @@
+/* The fast path of writes, when there is more than a turn takes in: replies do not wait for it, and
+ * a turn takes no more than its share. */
+#include "server_stage.h"
+
+#define TURN_BYTES   (1024U * 1024U)
+#define ROOM_OVER    (128U * 1024U) /* [bytes] by which a turn may overshoot: what one read takes */
+#define SENDERS      40
+#define SENDER_BYTES (60U * 1000U) /* what the kernel takes for a connection, unread */
+#define LONG_BYTES   3500U         /* of a head that is still plain */
+
+/* Owner: the test, by senders_close(). */
+struct senders {
+    struct peer peers[SENDERS];
+};
+
+/* Connect them all and send the same on each; the server sees nothing of it before its next turn.
+ */
+static void senders_open(struct stage *stage, struct senders *senders, const struct bytes *request)
+{
+    for (size_t i = 0; i < SENDERS; i++) {
+        peer_connect(&senders->peers[i], stage->port);
+        assert_int_equal(peer_send_some(&senders->peers[i], request->data, request->size),
+                         request->size);
+    }
+}
+
+static void senders_close(struct senders *senders)
+{
+    for (size_t i = 0; i < SENDERS; i++) {
+        peer_close(&senders->peers[i]);
+    }
+}
+
+static size_t received(const struct stage *stage)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < stage->count; i++) {
+        bytes += stage->seen[i].body.size;
+    }
+    return bytes;
+}
+
+/* A turn with what has come until now. */
+static void run_first_turn(struct stage *stage)
+{
+    loop_wait(stage->loop, 0);
+    server_run(stage->server);
+    assert_in_range(received(stage), 1, TURN_BYTES + ROOM_OVER);
+}
+
+/* Go on without any event for as long as the server wants to. No turn takes more than its share. */
+static void run_while_wanted(struct stage *stage)
+{
+    for (unsigned turns = 0; server_deadline_us(stage->server) == 0; turns++) {
+        size_t before = received(stage);
+        assert_true(turns < 1000);
+        server_run(stage->server);
+        assert_in_range(received(stage) - before, 0, TURN_BYTES + ROOM_OVER);
+    }
+}
+
+static void test_a_turn_takes_its_share_and_goes_on_without_an_event(void **state)
+{
+    (void)state;
+
+    static const enum reply_at both[] = {REPLY_AT_COMPLETE, REPLY_LATER};
+
+    for (size_t i = 0; i < COUNT(both); i++) {
+        struct stage stage;
+        struct senders senders;
+        struct bytes request = {0};
+        stage_open_direct(&stage, both[i]);
+        put_write(&request, SENDER_BYTES);
+        senders_open(&stage, &senders, &request);
+        run_first_turn(&stage);
+        run_while_wanted(&stage);
+        assert_int_equal(received(&stage), SENDERS * SENDER_BYTES);
+        bytes_free(&request);
+        senders_close(&senders);
+        stage_close(&stage);
+    }
+}
+
+static void test_those_that_waited_go_on_without_an_event(void **state)
+{
+    (void)state;
+
+    static const enum reply_at both[] = {REPLY_AT_COMPLETE, REPLY_LATER};
+
+    for (size_t i = 0; i < COUNT(both); i++) {
+        struct stage stage;
+        struct senders senders;
+        struct bytes request = {0};
+        stage_open_direct(&stage, both[i]);
+        stage.rooms = 0;
+        put_write(&request, SENDER_BYTES);
+        senders_open(&stage, &senders, &request);
+        await_count(&stage, &stage.count, SENDERS);
+        settle(&stage);
+        assert_int_equal(received(&stage), 0);
+        stage.rooms = SIZE_MAX;
+        run_first_turn(&stage);
+        run_while_wanted(&stage);
+        assert_int_equal(received(&stage), SENDERS * SENDER_BYTES);
+        bytes_free(&request);
+        senders_close(&senders);
+        stage_close(&stage);
+    }
+}
+
+/* Heads are work too: a turn does not go on for as long as tiny requests come. */
+static void test_a_turn_ends_amid_heads_too(void **state)
+{
+    (void)state;
+
+    enum { EACH = 12 };
+
+    struct stage stage;
+    struct senders senders;
+    struct bytes requests = {0};
+    stage_open_direct(&stage, REPLY_AT_COMPLETE);
+    for (size_t i = 0; i < EACH; i++) {
+        size_t start = requests.size;
+        put_text(&requests, "POST /api/v1/receive HTTP/1.1\r\n" HOST "Content-Length: 1\r\nX: ");
+        while (requests.size < start + LONG_BYTES) {
+            put_byte(&requests, 'x');
+        }
+        put_text(&requests, "\r\n\r\n1");
+    }
+    senders_open(&stage, &senders, &requests);
+    loop_wait(stage.loop, 0);
+    server_run(stage.server);
+    assert_in_range(stage.count, 1, (TURN_BYTES + ROOM_OVER) / LONG_BYTES);
+    run_while_wanted(&stage);
+    assert_int_equal(stage.count, SENDERS * EACH);
+    bytes_free(&requests);
+    senders_close(&senders);
+    stage_close(&stage);
+}
+
+/* Two requests on one connection, of which the first is known, and then those of many others. */
+static void open_with_company(struct stage *stage, struct peer *client, struct senders *senders)
+{
+    struct bytes request = {0};
+    stage_open_direct(stage, REPLY_LATER);
+    peer_connect(client, stage->port);
+    send_text(stage, client, POST_FIVE POST_FIVE);
+    await_events(stage, 0, "hrc");
+    put_write(&request, SENDER_BYTES);
+    senders_open(stage, senders, &request);
+    run_first_turn(stage);
+    bytes_free(&request);
+}
+
+static void test_replies_do_not_wait_for_requests(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct peer client;
+    struct senders senders;
+    open_with_company(&stage, &client, &senders);
+    reply_ok(stage.seen[0].exchange);
+    server_run(stage.server);
+    assert_string_equal(stage.seen[0].events, "hrce");
+    assert_true(received(&stage) < SENDERS * SENDER_BYTES);
+    run_while_wanted(&stage);
+    peer_close(&client);
+    senders_close(&senders);
+    stage_close(&stage);
+}
+
+static void test_after_a_reply_the_next_request_queues(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct peer client;
+    struct senders senders;
+    open_with_company(&stage, &client, &senders);
+    reply_ok(stage.seen[0].exchange);
+    run_while_wanted(&stage);
+    assert_int_equal(stage.count, SENDERS + 2);
+    assert_int_equal(stage.seen[SENDERS + 1].body_bytes, 5);
+    peer_close(&client);
+    senders_close(&senders);
+    stage_close(&stage);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_turn_takes_its_share_and_goes_on_without_an_event),
+        cmocka_unit_test(test_those_that_waited_go_on_without_an_event),
+        cmocka_unit_test(test_a_turn_ends_amid_heads_too),
+        cmocka_unit_test(test_replies_do_not_wait_for_requests),
+        cmocka_unit_test(test_after_a_reply_the_next_request_queues),
+    };
+    return cmocka_run_group_tests_name("server/server direct turn", tests, NULL, NULL);
+}
