@@ -15,6 +15,7 @@ import time
 
 import harness
 import peers
+import scenarios
 
 WARM_UP_SECONDS = 0.5  # or as long as a run, if that is less
 DRAIN_SECONDS = 60
@@ -52,6 +53,7 @@ class Bed:
     def __enter__(self):
         with contextlib.ExitStack() as stack:
             folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+            self.folder = folder
             self.sink = stack.enter_context(
                 harness.Sink(
                     self.options.build, folder, *self.sink_options(), core=self.cores.load
@@ -78,6 +80,12 @@ class Bed:
 
     def __exit__(self, *_):
         self.stack.close()
+
+    def stall(self):
+        """Take the peer's CPU away now and then, from now on."""
+        times = (str(scenarios.STALL_MS), str(scenarios.PERIOD_MS))
+        command = [harness.ROOT / "bench/stall", self.cores.peer, *times]
+        self.stack.enter_context(harness.Process(command, self.folder, "stall"))
 
     def sink_options(self):
         if not self.peer.acknowledges_early:
@@ -187,6 +195,8 @@ def closed_loop(peer, scenario, options):
 def open_loop(peer, scenario, options, rate):
     """Latencies at a fixed rate [requests/s]."""
     with Bed(peer, scenario, options) as bed:
+        if scenario.stalls:
+            bed.stall()
         report, before, after = bed.measure(options.seconds * scenario.times, f"--rate={rate}")
         took_s = after.at_s - before.at_s
         return {

@@ -10,6 +10,8 @@ WORKERS = ("floor", "floor-2p", "agent-proxy", AGAIN, "agent-proxy-2w")
 CONNECTIONS = (1, 4, 8, 32, 128, 512, 1024)
 WORKERS_CONNECTIONS = (8, 64, 512)
 SIZES = (20, 100, 500, 2000, 10000)
+# A stall as virtual machines know them, 17 a second.
+STALL_MS, PERIOD_MS = 3, 60
 
 
 @dataclasses.dataclass
@@ -43,6 +45,7 @@ class OpenScenario(Scenario):
     rate: float = 0  # [requests/s]; 0: half load
     times: float = 4  # as long as a closed loop
     together: bool = True  # all programs on the peer's CPU
+    stalls: bool = False  # the peer's CPU is taken away now and then; needs root
 
     @property
     def describes(self):
@@ -50,7 +53,8 @@ class OpenScenario(Scenario):
             "the CPU half busy" if self.together else "half of agent-proxy's throughput"
         )
         where = "one CPU" if self.together else "two CPUs"
-        return f"{super().describes}, {where}, {rate}"
+        stalls = f", of {PERIOD_MS} ms {STALL_MS} taken away" if self.stalls else ""
+        return f"{super().describes}, {where}, {rate}{stalls}"
 
     def cores(self, cores):
         return dataclasses.replace(cores, load=cores.peer) if self.together else cores
@@ -92,6 +96,11 @@ OPEN = {
     "apart": [
         OpenScenario("apart-2000x8", 2000, 8, peers=LATENCY_PEERS, times=2, together=False),
         OpenScenario("apart-100x64", 100, 64, peers=LATENCY_PEERS, times=2, together=False),
+    ],
+    "stalls": [
+        OpenScenario(f"stalls-{series}x{count}", series, count, peers=LATENCY_PEERS, times=2,
+                     together=False, stalls=True)
+        for series, count in ((2000, 8), (100, 64))
     ],
     "slow-sender": [
         OpenScenario(

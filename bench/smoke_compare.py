@@ -2,14 +2,17 @@
 results become medians, tables and verdicts. A figure's size is judged by nobody here.
 """
 
+import argparse
 import contextlib
 import csv
+import os
 import subprocess
 import sys
 
 import container
 import gateways
 import harness
+import measure
 import peers
 import results
 import scenarios
@@ -71,6 +74,15 @@ def check_compare_writes_what_it_prints(run):
     code, text = compare(run, "--check")
     expect("code of a check with targets that were not measured", code, 1)
     expect("lines", text.count("\n") > len(targets.lines(results.Results(""))), True)
+
+
+def check_a_stall_is_seen_in_latencies(run):
+    if os.geteuid() != 0:
+        return
+    scenario = scenarios.OpenScenario("stalled", 100, 8, together=False, stalls=True)
+    options = argparse.Namespace(build=run.build, seconds=0.1, cores=harness.Cores.split())
+    figures = measure.open_loop(peers.known_peers({})["floor"], scenario, options, 2000)
+    expect("p99.9 reaches into a stall", figures["p999_ms"] > scenarios.STALL_MS / 2, True)
 
 
 def check_figures_are_kept_whole(run):
