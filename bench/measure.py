@@ -82,10 +82,10 @@ class Bed:
         self.stack.close()
 
     def stall(self):
-        """Take the peer's CPU away now and then, from now on."""
+        """Take the peer's CPU away now and then, from now on. Returns the process that does."""
         times = (str(scenarios.STALL_MS), str(scenarios.PERIOD_MS))
         command = [harness.ROOT / "bench/stall", self.cores.peer, *times]
-        self.stack.enter_context(harness.Process(command, self.folder, "stall"))
+        return self.stack.enter_context(harness.Process(command, self.folder, "stall"))
 
     def sink_options(self):
         if not self.peer.acknowledges_early:
@@ -195,9 +195,10 @@ def closed_loop(peer, scenario, options):
 def open_loop(peer, scenario, options, rate):
     """Latencies at a fixed rate [requests/s]."""
     with Bed(peer, scenario, options) as bed:
-        if scenario.stalls:
-            bed.stall()
+        stall = bed.stall() if scenario.stalls else None
         report, before, after = bed.measure(options.seconds * scenario.times, f"--rate={rate}")
+        if stall is not None:
+            stall.check()
         took_s = after.at_s - before.at_s
         return {
             "rate": rate,

@@ -184,6 +184,7 @@ static bool end_exchange(struct connection *connection)
     struct exchange *exchange = connection->exchange;
     connection->exchange = NULL;
     exchange_free(exchange, true);
+    direct_leave_queue(connection); /* that it came into when the reply was given */
     if (connection->leaves) {
         /* Closed at once, with something unread, it would take the reply back on its way. */
         (void)shutdown(connection->fd, SHUT_WR);

@@ -5,9 +5,8 @@
 
 #include <assert.h>
 
-/* What a turn takes in. Little after a pause, so that no reply waits for all that came together
- * with its request; the longer the worker is never done the more, since what is joined costs less.
- */
+/* What a turn takes in. Little after one that found nothing, so that no reply waits for all that
+ * came together with its request; more with each that was full, since what is joined costs less. */
 #define TURN_BYTES_MIN  (64U * 1024U)
 #define TURN_BYTES_MAX  (1024U * 1024U)
 #define TURN_BYTES_STEP (4U * 1024U)
@@ -49,14 +48,13 @@ void direct_leave_queue(struct connection *connection)
 
 void direct_make_ready(struct connection *connection)
 {
-    if (connection->queue == &connection->server->direct_parked) {
-        direct_leave_queue(connection); /* it waits for nothing any more */
-    }
-    if (connection->queue == NULL) {
-        struct server *server = connection->server;
-        bool replies =
-            connection->state == CONNECTION_WAITING || connection->state == CONNECTION_REPLYING;
-        append(replies ? &server->direct_replies : &server->direct_ready, connection);
+    struct server *server = connection->server;
+    bool replies =
+        connection->state == CONNECTION_WAITING || connection->state == CONNECTION_REPLYING;
+    struct connection_queue *queue = replies ? &server->direct_replies : &server->direct_ready;
+    if (connection->queue != queue) { /* it may wait for room, or what it does next has changed */
+        direct_leave_queue(connection);
+        append(queue, connection);
     }
 }
 

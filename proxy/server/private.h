@@ -1,7 +1,7 @@
 /* What the files of the server share: server.c (life, phase), connection.c (limits and deadlines of
  * connections), exchange.c (what a handler sees), mhd.c (requests and replies by libmicrohttpd),
- * direct.c and direct_reply.c (the same without it), sharing.c (with other workers), tls.c. For
- * nobody else. */
+ * direct.c, direct_reply.c and direct_turn.c (the same without it), sharing.c (with other workers),
+ * tls.c. For nobody else. */
 #ifndef AGENT_PROXY_SERVER_PRIVATE_H
 #define AGENT_PROXY_SERVER_PRIVATE_H
 

@@ -8,9 +8,11 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -92,6 +94,14 @@ static inline size_t peer_send_some(struct peer *peer, const void *data, size_t 
         peer->ended = true;
     }
     return sent > 0 ? (size_t)sent : 0;
+}
+
+/* [bytes] sent that the other side's kernel has not acknowledged: those that wait, too. */
+static inline size_t peer_unacknowledged(const struct peer *peer)
+{
+    int bytes = 0;
+    assert_int_equal(ioctl(peer->fd, SIOCOUTQ, &bytes), 0);
+    return (size_t)bytes;
 }
 
 /* Receive up to bytes of what is there. */
