@@ -5,11 +5,7 @@
 
 #include <assert.h>
 
-/* What a turn takes in. Little after one that found nothing, so that no reply waits for all that
- * came together with its request; more with each that was full, since what is joined costs less. */
-#define TURN_BYTES_MIN  (64U * 1024U)
-#define TURN_BYTES_MAX  (1024U * 1024U)
-#define TURN_BYTES_STEP (4U * 1024U)
+#define TURN_BYTES (1024U * 1024U) /* taken in, and what the read that fills it brings more */
 
 /* -- Those that can go on ---------------------------------------------------------------------- */
 
@@ -69,7 +65,7 @@ void direct_park(struct connection *connection, uint64_t again_us)
 
 static bool turn_is_full(const struct server *server)
 {
-    return server->direct_taken >= server->direct_turn_bytes;
+    return server->direct_taken >= TURN_BYTES;
 }
 
 static void go_on(struct connection *connection)
@@ -107,20 +103,10 @@ static struct connection *next_to_go_on(struct server *server)
     return waits != NULL && may_go_on(waits) ? waits : server->direct_ready.first;
 }
 
-static void begin_turn(struct server *server)
-{
-    if (server->direct_taken == 0) {
-        server->direct_turn_bytes = TURN_BYTES_MIN;
-    } else if (turn_is_full(server) && server->direct_turn_bytes < TURN_BYTES_MAX) {
-        server->direct_turn_bytes += TURN_BYTES_STEP;
-    }
-    server->direct_taken = 0;
-}
-
 void direct_run(struct server *server)
 {
     struct connection *next;
-    begin_turn(server);
+    server->direct_taken = 0;
     while (!turn_is_full(server) && (next = next_to_go_on(server)) != NULL) {
         go_on(next);
     }

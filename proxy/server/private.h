@@ -167,7 +167,6 @@ struct server {
     struct connection_queue direct_ready;
     struct connection_queue direct_parked; /* for room, in the order in which they came */
     size_t direct_taken;                   /* [bytes] in this turn */
-    size_t direct_turn_bytes;              /* that this turn may take */
     const struct plain_head *direct_plain; /* while a handler is told of a head */
     struct buf direct_no_content;
     time_t direct_printed_at;

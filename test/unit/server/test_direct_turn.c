@@ -2,13 +2,11 @@
  * a turn takes no more than its share. */
 #include "server_stage.h"
 
-#define TURN_BYTES_MIN  (64U * 1024U)
-#define TURN_BYTES_MAX  (1024U * 1024U)
-#define TURN_BYTES_STEP (4U * 1024U)
-#define ROOM_OVER       (128U * 1024U) /* [bytes] by which a turn may overshoot: what one read takes */
-#define SENDERS         40
-#define SENDER_BYTES    (60U * 1000U) /* what the kernel takes for a connection, unread */
-#define LONG_BYTES      3500U         /* of a head that is still plain */
+#define TURN_BYTES   (1024U * 1024U)
+#define ROOM_OVER    (128U * 1024U) /* [bytes] by which a turn may overshoot: what one read takes */
+#define SENDERS      40
+#define SENDER_BYTES (60U * 1000U) /* what the kernel takes for a connection, unread */
+#define LONG_BYTES   3500U         /* of a head that is still plain */
 
 /* Owner: the test, by senders_close(). */
 struct senders {
@@ -58,12 +56,12 @@ static size_t received(const struct stage *stage)
     return bytes;
 }
 
-/* A turn with what has come until now. None before was full, so its share is small. */
+/* A turn with what has come until now. */
 static void run_first_turn(struct stage *stage)
 {
     loop_wait(stage->loop, 0);
     server_run(stage->server);
-    assert_in_range(received(stage), TURN_BYTES_MIN, TURN_BYTES_MIN + ROOM_OVER);
+    assert_in_range(received(stage), TURN_BYTES, TURN_BYTES + ROOM_OVER);
 }
 
 /* Go on without any event for as long as the server wants to. No turn takes more than its share. */
@@ -73,7 +71,7 @@ static void run_while_wanted(struct stage *stage)
         size_t before = received(stage);
         assert_true(turns < 1000);
         server_run(stage->server);
-        assert_in_range(received(stage) - before, 0, TURN_BYTES_MAX + ROOM_OVER);
+        assert_in_range(received(stage) - before, 0, TURN_BYTES + ROOM_OVER);
     }
 }
 
@@ -148,117 +146,10 @@ static void test_a_turn_ends_amid_heads_too(void **state)
     senders_open(&stage, &senders, &requests);
     loop_wait(stage.loop, 0);
     server_run(stage.server);
-    assert_in_range(stage.count, 1, (TURN_BYTES_MIN + ROOM_OVER) / LONG_BYTES);
+    assert_in_range(stage.count, 1, (TURN_BYTES + ROOM_OVER) / LONG_BYTES);
     run_while_wanted(&stage);
     assert_int_equal(stage.count, SENDERS * EACH);
     bytes_free(&requests);
-    senders_close(&senders);
-    stage_close(&stage);
-}
-
-/* Bodies without end: how much of them was read, and where to, again and again. */
-struct endless {
-    size_t received;
-    uint8_t place[16 * 1024];
-};
-
-static struct endless *endless_of(void *owner)
-{
-    return owner;
-}
-
-static void ignore_headers(void *owner, struct exchange *exchange)
-{
-    (void)owner;
-    (void)exchange;
-}
-
-static uint8_t *on_room_endless(void *owner, struct exchange *exchange, size_t *room,
-                                uint64_t *again_us)
-{
-    (void)exchange;
-    (void)again_us;
-    *room = sizeof(endless_of(owner)->place);
-    return endless_of(owner)->place;
-}
-
-static void on_received_endless(void *owner, struct exchange *exchange, size_t bytes)
-{
-    (void)exchange;
-    endless_of(owner)->received += bytes;
-}
-
-static void ignore_end(void *owner, struct exchange *exchange, bool replied)
-{
-    (void)owner;
-    (void)exchange;
-    (void)replied;
-}
-
-/* One turn after some senders have sent that much each, as far as the kernel takes it. Returns how
- * much was taken in. */
-static size_t take_turn(struct stage *stage, struct senders *senders, size_t count, size_t bytes,
-                        const struct endless *endless)
-{
-    static const uint8_t rubbish[SENDER_BYTES];
-    size_t before = endless->received;
-    for (size_t i = 0; i < count; i++) {
-        (void)peer_send_some(&senders->peers[i], rubbish, bytes);
-    }
-    loop_wait(stage->loop, 0);
-    server_run(stage->server);
-    return endless->received - before;
-}
-
-/* Until nothing of what was sent is left. */
-static void drain(struct stage *stage, struct senders *senders)
-{
-    uint64_t until_us = clock_now_us() + PATIENCE_US;
-    for (size_t i = 0; i < SENDERS; i++) {
-        while (peer_unacknowledged(&senders->peers[i]) > 0) {
-            assert_true(clock_now_us() < until_us);
-            turn(stage);
-        }
-    }
-    settle(stage);
-    run_while_wanted(stage);
-}
-
-/* Little after a pause, so that a reply does not wait for all that came with its request; more and
- * more while the worker is never done. */
-static void test_turns_grow_while_there_is_more_and_start_small_again(void **state)
-{
-    (void)state;
-    struct stage stage;
-    struct senders senders;
-    struct endless endless = {.received = 0};
-    struct bytes head = {0};
-    stage_open(&stage, REPLY_LATER);
-    stage.whole = (struct server_handler){.owner = &endless,
-                                          .on_headers = ignore_headers,
-                                          .on_room = on_room_endless,
-                                          .on_received = on_received_endless,
-                                          .on_end = ignore_end};
-    put_text(&head, "POST /api/v1/receive HTTP/1.1\r\n" HOST "Content-Length: 1000000000\r\n\r\n");
-    senders_open(&stage, &senders, &head);
-    for (unsigned round = 0; round < 2; round++) {
-        drain(&stage, &senders);
-        server_run(stage.server);           /* has nothing to do */
-        for (unsigned i = 0; i < 20; i++) { /* and these leave nothing */
-            assert_true(take_turn(&stage, &senders, 1, 1000, &endless) <= 2000);
-        }
-        size_t longest = TURN_BYTES_MIN;
-        uint64_t until_us = clock_now_us() + PATIENCE_US;
-        for (unsigned at_most = 0; at_most < 10;) {
-            size_t taken = take_turn(&stage, &senders, SENDERS, SENDER_BYTES, &endless);
-            size_t share = longest < TURN_BYTES_MAX ? longest : TURN_BYTES_MAX;
-            assert_in_range(taken, 0, share + sizeof(endless.place));
-            longest = taken + TURN_BYTES_STEP > longest ? taken + TURN_BYTES_STEP : longest;
-            at_most += taken >= TURN_BYTES_MAX;
-            assert_true(clock_now_us() < until_us);
-        }
-    }
-    bytes_free(&head);
     senders_close(&senders);
     stage_close(&stage);
 }
@@ -267,23 +158,27 @@ static void test_turns_grow_while_there_is_more_and_start_small_again(void **sta
 static void test_what_a_full_turn_leaves_of_a_reply_goes_on_without_an_event(void **state)
 {
     (void)state;
+
+    enum { LAST = TURN_BYTES / SENDER_BYTES }; /* makes the turn full */
+
     struct stage stage;
-    struct peer clients[2]; /* of which the second makes the turn full */
+    struct peer clients[LAST + 1];
     struct bytes request = {0};
     stage_open_direct(&stage, REPLY_AT_COMPLETE);
     put_write(&request, SENDER_BYTES);
-    for (size_t i = 0; i < COUNT(clients); i++) {
+    for (size_t i = 0; i <= LAST; i++) {
         open_sender(&stage, &clients[i], &request);
     }
-    await_arrival(&clients[0]);
-    await_arrival(&clients[1]);
+    for (size_t i = 0; i <= LAST; i++) {
+        await_arrival(&clients[i]);
+    }
     run_first_turn(&stage);
-    assert_string_equal(stage.seen[0].events, "hrce");
-    assert_string_equal(stage.seen[1].events, "hrc");
+    assert_string_equal(stage.seen[LAST - 1].events, "hrce");
+    assert_string_equal(stage.seen[LAST].events, "hrc");
     run_while_wanted(&stage);
-    assert_string_equal(stage.seen[1].events, "hrce");
+    assert_string_equal(stage.seen[LAST].events, "hrce");
     bytes_free(&request);
-    for (size_t i = 0; i < COUNT(clients); i++) {
+    for (size_t i = 0; i <= LAST; i++) {
         peer_close(&clients[i]);
     }
     stage_close(&stage);
@@ -366,7 +261,6 @@ int main(void)
         cmocka_unit_test(test_a_turn_takes_its_share_and_goes_on_without_an_event),
         cmocka_unit_test(test_those_that_waited_go_on_without_an_event),
         cmocka_unit_test(test_a_turn_ends_amid_heads_too),
-        cmocka_unit_test(test_turns_grow_while_there_is_more_and_start_small_again),
         cmocka_unit_test(test_what_a_full_turn_leaves_of_a_reply_goes_on_without_an_event),
         cmocka_unit_test(test_replies_do_not_wait_for_requests),
         cmocka_unit_test(test_after_a_reply_the_next_request_queues),
