@@ -5,7 +5,7 @@
 
 #include <assert.h>
 
-#define TURN_BYTES (1024U * 1024U) /* taken in, and what the read that fills it brings more */
+#define TURN_BYTES (1024U * 1024U) /* that a turn takes in; it ends with the read that reaches them */
 
 /* -- Those that can go on ---------------------------------------------------------------------- */
 
