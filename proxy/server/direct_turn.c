@@ -5,7 +5,7 @@
 
 #include <assert.h>
 
-#define TURN_BYTES (1024U * 1024U) /* that a turn takes in; it ends with the read that reaches them */
+#define TURN_BYTES (1024U * 1024U) /* taken in; the read that reaches them ends a turn */
 
 /* -- Those that can go on ---------------------------------------------------------------------- */
 
