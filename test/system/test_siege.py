@@ -17,6 +17,7 @@ from harness.waiting import in_background, results, until
 
 BUSY = ("--gateway.max-inflight=1",)
 REPEATS = 1 if SLOW else 9
+PAIRS = 1 if SLOW else 15  # a stall of the machine spoils the p99 of a run, and so a pair
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def test_1000_slow_heads_and_bodies_at_once(start, start_proxy, tmp_path):
     proxy = start_proxy(start(Sink, "--verify"), *MORE_WORKERS)
     p99_ms(start, proxy, tmp_path, "warm-up")
     without, among, health = [], [], []
-    for repeat in range(REPEATS):
+    for repeat in range(PAIRS):
         without.append(p99_ms(start, proxy, tmp_path, f"without-{repeat}"))
         with SlowCrowd(proxy.address, slow) as crowd:
             until(lambda: proxy.metrics().value("agent_proxy_connections") >= slow,
