@@ -8,6 +8,7 @@ the sink, which decodes and counts for that (it shares the load generator's CPU,
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 import statistics
 import tempfile
@@ -52,25 +53,26 @@ class Bed:
 
     def __enter__(self):
         with contextlib.ExitStack() as stack:
-            folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-            self.folder = folder
+            self.folder = pathlib.Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
+            )
             self.sink = stack.enter_context(
                 harness.Sink(
-                    self.options.build, folder, *self.sink_options(), core=self.cores.load
+                    self.options.build, self.folder, *self.sink_options(), core=self.cores.load
                 )
             )
             address = self.sink.address
             if self.peer.command is not None:
                 setting = peers.Setting(
                     self.options.build,
-                    folder,
+                    self.folder,
                     harness.free_port(),
                     self.sink.address,
                     self.scenario.proxy_flags,
                 )
                 command = harness.pinned(self.peer.command(setting), self.cores.peer)
                 self.process = stack.enter_context(
-                    harness.Process(command, folder, self.peer.name)
+                    harness.Process(command, self.folder, self.peer.name)
                 )
                 self.process.wait_for_port(setting.port)
                 address = f"127.0.0.1:{setting.port}"
@@ -190,6 +192,12 @@ def closed_loop(peer, scenario, options):
             "rss_mib": bed.rss_mib(),
             **latencies(report),
         }
+
+
+def cannot_stall(cores):
+    """Why no CPU can be taken away here, or None."""
+    can = os.geteuid() == 0 and cores.peer is not None
+    return None if can else "needs root and two CPUs"
 
 
 def open_loop(peer, scenario, options, rate):
