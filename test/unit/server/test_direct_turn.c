@@ -11,38 +11,41 @@
 /* Owner: the test, by senders_close(). */
 struct senders {
     struct peer peers[SENDERS];
+    size_t count;
 };
 
-static void open_sender(struct stage *stage, struct peer *sender, const struct bytes *request)
-{
-    peer_connect(sender, stage->port);
-    assert_int_equal(peer_send_some(sender, request->data, request->size), request->size);
-}
-
-/* Until the kernel holds for the server what was sent. */
-static void await_arrival(const struct peer *sender)
+/* Connect so many and send the same on each. The kernel holds it all then; the server sees nothing
+ * of it before its next turn. */
+static void senders_open(struct stage *stage, struct senders *senders, size_t count,
+                         const struct bytes *request)
 {
     uint64_t until_us = clock_now_us() + PATIENCE_US;
-    while (peer_unacknowledged(sender) > 0) {
-        assert_true(clock_now_us() < until_us);
+    assert_true(count <= SENDERS);
+    senders->count = count;
+    for (size_t i = 0; i < count; i++) {
+        peer_connect(&senders->peers[i], stage->port);
+        assert_int_equal(peer_send_some(&senders->peers[i], request->data, request->size),
+                         request->size);
+    }
+    for (size_t i = 0; i < count; i++) {
+        while (peer_unacknowledged(&senders->peers[i]) > 0) {
+            assert_true(clock_now_us() < until_us);
+        }
     }
 }
 
-/* Connect them all and send the same on each; the server sees nothing of it before its next turn.
- */
-static void senders_open(struct stage *stage, struct senders *senders, const struct bytes *request)
+/* The same with one write of SENDER_BYTES on each. */
+static void senders_open_writes(struct stage *stage, struct senders *senders, size_t count)
 {
-    for (size_t i = 0; i < SENDERS; i++) {
-        open_sender(stage, &senders->peers[i], request);
-    }
-    for (size_t i = 0; i < SENDERS; i++) {
-        await_arrival(&senders->peers[i]);
-    }
+    struct bytes request = {0};
+    put_write(&request, SENDER_BYTES);
+    senders_open(stage, senders, count, &request);
+    bytes_free(&request);
 }
 
 static void senders_close(struct senders *senders)
 {
-    for (size_t i = 0; i < SENDERS; i++) {
+    for (size_t i = 0; i < senders->count; i++) {
         peer_close(&senders->peers[i]);
     }
 }
@@ -84,14 +87,11 @@ static void test_a_turn_takes_its_share_and_goes_on_without_an_event(void **stat
     for (size_t i = 0; i < COUNT(both); i++) {
         struct stage stage;
         struct senders senders;
-        struct bytes request = {0};
         stage_open_direct(&stage, both[i]);
-        put_write(&request, SENDER_BYTES);
-        senders_open(&stage, &senders, &request);
+        senders_open_writes(&stage, &senders, SENDERS);
         run_first_turn(&stage);
         run_while_wanted(&stage);
         assert_int_equal(received(&stage), SENDERS * SENDER_BYTES);
-        bytes_free(&request);
         senders_close(&senders);
         stage_close(&stage);
     }
@@ -106,11 +106,9 @@ static void test_those_that_waited_go_on_without_an_event(void **state)
     for (size_t i = 0; i < COUNT(both); i++) {
         struct stage stage;
         struct senders senders;
-        struct bytes request = {0};
         stage_open_direct(&stage, both[i]);
         stage.rooms = 0;
-        put_write(&request, SENDER_BYTES);
-        senders_open(&stage, &senders, &request);
+        senders_open_writes(&stage, &senders, SENDERS);
         await_count(&stage, &stage.count, SENDERS);
         settle(&stage);
         assert_int_equal(received(&stage), 0);
@@ -118,7 +116,6 @@ static void test_those_that_waited_go_on_without_an_event(void **state)
         run_first_turn(&stage);
         run_while_wanted(&stage);
         assert_int_equal(received(&stage), SENDERS * SENDER_BYTES);
-        bytes_free(&request);
         senders_close(&senders);
         stage_close(&stage);
     }
@@ -143,7 +140,7 @@ static void test_a_turn_ends_amid_heads_too(void **state)
         }
         put_text(&requests, "\r\n\r\n1");
     }
-    senders_open(&stage, &senders, &requests);
+    senders_open(&stage, &senders, SENDERS, &requests);
     loop_wait(stage.loop, 0);
     server_run(stage.server);
     assert_in_range(stage.count, 1, (TURN_BYTES + ROOM_OVER) / LONG_BYTES);
@@ -162,40 +159,27 @@ static void test_what_a_full_turn_leaves_of_a_reply_goes_on_without_an_event(voi
     enum { LAST = TURN_BYTES / SENDER_BYTES }; /* makes the turn full */
 
     struct stage stage;
-    struct peer clients[LAST + 1];
-    struct bytes request = {0};
+    struct senders senders;
     stage_open_direct(&stage, REPLY_AT_COMPLETE);
-    put_write(&request, SENDER_BYTES);
-    for (size_t i = 0; i <= LAST; i++) {
-        open_sender(&stage, &clients[i], &request);
-    }
-    for (size_t i = 0; i <= LAST; i++) {
-        await_arrival(&clients[i]);
-    }
+    senders_open_writes(&stage, &senders, LAST + 1);
     run_first_turn(&stage);
     assert_string_equal(stage.seen[LAST - 1].events, "hrce");
     assert_string_equal(stage.seen[LAST].events, "hrc");
     run_while_wanted(&stage);
     assert_string_equal(stage.seen[LAST].events, "hrce");
-    bytes_free(&request);
-    for (size_t i = 0; i <= LAST; i++) {
-        peer_close(&clients[i]);
-    }
+    senders_close(&senders);
     stage_close(&stage);
 }
 
 /* Two requests on one connection, of which the first is known, and then those of many others. */
 static void open_with_company(struct stage *stage, struct peer *client, struct senders *senders)
 {
-    struct bytes request = {0};
     stage_open_direct(stage, REPLY_LATER);
     peer_connect(client, stage->port);
     send_text(stage, client, POST_FIVE POST_FIVE);
     await_events(stage, 0, "hrc");
-    put_write(&request, SENDER_BYTES);
-    senders_open(stage, senders, &request);
+    senders_open_writes(stage, senders, SENDERS);
     run_first_turn(stage);
-    bytes_free(&request);
 }
 
 static void test_replies_do_not_wait_for_requests(void **state)
@@ -242,7 +226,7 @@ static void test_requests_of_one_connection_come_one_a_round(void **state)
     for (size_t bytes = 1; bytes <= 3; bytes++) {
         put_write(&requests, bytes);
     }
-    senders_open(&stage, &senders, &requests);
+    senders_open(&stage, &senders, SENDERS, &requests);
     loop_wait(stage.loop, 0);
     server_run(stage.server);
     run_while_wanted(&stage);
