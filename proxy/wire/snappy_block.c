@@ -1,12 +1,11 @@
 /* Snappy blocks: lengths, and a decoder. The decoder takes nearly every element by copies of a
- * fixed size, which need no loop and no call, and without a branch that the processor cannot guess;
- * what is odd, wrong, or near an end is left to a step that takes one element exactly and is the
- * only one to find errors. libsnappy, against which it is
+ * fixed size, which need no loop and no call, and without a branch for the kind of a copy, which
+ * the processor would guess wrong too often; what is odd, wrong, or near an end is left to a step
+ * that takes one element exactly and is the only one to find errors. libsnappy, against which it is
  * tested, takes twice as long (its build for baseline CPUs). Owns no memory. */
 #include "wire/snappy_block.h"
 
 #include <assert.h>
-#include <endian.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
@@ -16,8 +15,8 @@
 enum element_kind { ELEMENT_LITERAL, ELEMENT_COPY_1, ELEMENT_COPY_2, ELEMENT_COPY_4 };
 
 #define LITERAL_INLINE_MAX 60 /* longer literals carry 1 to 4 bytes of length after the tag */
-#define WILD_BYTES         64 /* what a copy may write where fewer are asked for */
-#define NEAR_BYTES         16 /* a copy from less far back reads what it has just written */
+#define WILD_BYTES         64 /* what may be copied where fewer are asked for */
+#define NEAR_BYTES         16 /* the step of a copy: it needs a source that is as far back, or more */
 
 static int fail(struct wire_error *error, size_t offset, const char *what)
 {
@@ -180,8 +179,8 @@ static inline void copy_16(uint8_t *to, const uint8_t *from)
     memcpy(to, bytes, sizeof(bytes));
 }
 
-/* Copy 64 bytes where 1..64 are asked for. In steps of 16, so that a copy from NEAR_BYTES or more
- * back reads what it has written before. */
+/* Copy WILD_BYTES where 1..64 are asked for. In steps, so that a copy from NEAR_BYTES or more back
+ * reads what it has written before. */
 static inline void copy_wild(uint8_t *to, const uint8_t *from)
 {
     copy_16(to, from);
@@ -190,17 +189,18 @@ static inline void copy_wild(uint8_t *to, const uint8_t *from)
     copy_16(to + 48, from + 48);
 }
 
-/* What the tag of a copy of the two usual kinds says. */
+/* What the tag of a copy of the two usual kinds says. Those of other kinds have an entry as well,
+ * which is not used: see distance_masks. */
 struct copy_tag {
-    uint32_t distance; /* what is to be added to the bytes after the tag, less NEAR_BYTES */
+    uint32_t distance_less_near; /* the part of the distance that stands in the tag */
     uint32_t bytes;
 };
 
 #define IS_COPY_1(tag) (((tag)&3) == ELEMENT_COPY_1)
-#define COPY_TAG(tag)                                                              \
-    {                                                                              \
-        .distance = (IS_COPY_1(tag) ? (tag) >> 5 << 8 : 0) - (uint32_t)NEAR_BYTES, \
-        .bytes = IS_COPY_1(tag) ? ((tag) >> 2 & 7) + 4 : ((tag) >> 2) + 1          \
+#define COPY_TAG(tag)                                                                        \
+    {                                                                                        \
+        .distance_less_near = (IS_COPY_1(tag) ? (tag) >> 5 << 8 : 0) - (uint32_t)NEAR_BYTES, \
+        .bytes = IS_COPY_1(tag) ? ((tag) >> 2 & 7) + 4 : ((tag) >> 2) + 1                    \
     }
 #define COPY_TAGS_4(tag) \
     COPY_TAG(tag), COPY_TAG((tag) + 1), COPY_TAG((tag) + 2), COPY_TAG((tag) + 3)
@@ -212,8 +212,8 @@ struct copy_tag {
 static const struct copy_tag copy_tags[256] = {COPY_TAGS_64(0U), COPY_TAGS_64(64U),
                                                COPY_TAGS_64(128U), COPY_TAGS_64(192U)};
 
-/* By kind: which of the two bytes after the tag belong to a distance. Of other kinds none do: their
- * distance is 0, which is too near. */
+/* By kind: which of the two bytes after the tag belong to the distance. Of kinds that are not usual
+ * none do: they fall out with a distance of 0, which is too near. */
 static const uint32_t distance_masks[] = {0, 0xff, 0xffff, 0};
 
 /* Where a decoder stands, kept out of memory, which the bytes written might alias. */
@@ -223,6 +223,7 @@ struct cursor {
     size_t tag; /* in[0] */
 };
 
+/* Shape: the tag is a literal's; 1 + WILD_BYTES of input are left, and WILD_BYTES of output. */
 static inline bool take_short_literal(struct cursor *cursor)
 {
     size_t bytes_less_1 = cursor->tag >> 2;
@@ -242,48 +243,55 @@ static inline bool take_short_literal(struct cursor *cursor)
 }
 
 /* Take a copy of one of the two usual kinds, from NEAR_BYTES or more back. near: where the output
- * starts, and NEAR_BYTES more. */
+ * starts, and NEAR_BYTES more. Shape: COPY_REACH bytes of input are left, and WILD_BYTES of output.
+ */
 static inline bool take_usual_copy(struct cursor *cursor, const uint8_t *near)
 {
     const uint8_t *in = cursor->in;
     size_t kind = cursor->tag & 3;
-    uint16_t after_tag;
-    memcpy(&after_tag, in + 1, sizeof(after_tag));
     /* Both tags that may be next are read before it is known which: a guess would be wrong too
-     * often, and to read it when it is known would take longer. The empty statement keeps the
-     * compiler from a branch around either. */
+     * often, and to read it when it is known would take longer. The empty statement keeps a
+     * compiler (clang 14) from a branch around either. */
     size_t tag_after_1 = in[2];
     size_t tag = in[3];
     __asm__("" : "+r"(tag_after_1), "+r"(tag));
     if (kind == ELEMENT_COPY_1) {
         tag = tag_after_1;
     }
-    /* What is nearer has passed 0: it is larger than any output. */
+    /* Nearer than NEAR_BYTES it has passed 0, and is larger than any output: that has at most
+     * UINT32_MAX bytes. */
+    uint32_t after_tag = in[1] | (uint32_t)in[2] << 8;
     uint32_t distance_less_near =
-        (le16toh(after_tag) & distance_masks[kind]) + copy_tags[cursor->tag].distance;
+        (after_tag & distance_masks[kind]) + copy_tags[cursor->tag].distance_less_near;
     size_t bytes = copy_tags[cursor->tag].bytes;
     if (__builtin_expect(distance_less_near > (size_t)(cursor->out - near), 0)) {
         return false;
     }
-    cursor->in += 1 + kind; /* first, since the next element waits for it */
     copy_wild(cursor->out, cursor->out - NEAR_BYTES - distance_less_near);
+    cursor->in += 1 + kind;
     cursor->out += bytes;
     cursor->tag = tag;
     return true;
 }
 
+/* What a turn of the loop below may reach: a tag and what a literal reads; of output a literal and
+ * what a copy writes. Behind the longest literal enough input is left for a copy to look at. */
+#define COPY_REACH  4 /* its tag, two bytes, and the tag after them */
+#define TURN_INPUT  (1 + WILD_BYTES)
+#define TURN_OUTPUT (LITERAL_INLINE_MAX + WILD_BYTES)
+_Static_assert(1 + LITERAL_INLINE_MAX + COPY_REACH <= TURN_INPUT, "a copy may read beyond the end");
+
 /* Take elements while both ends are far enough and nothing unusual comes: each time a copy, and
- * before it a literal if there is one, which the processor guesses well. Out of line, where all
- * registers are the loop's. */
-__attribute__((noinline)) static void take_usual_elements(struct decoder *decoder)
+ * before it a literal if there is one. The loop is laid out for those without: that is faster. */
+static void take_usual_elements(struct decoder *decoder)
 {
-    if (decoder->in_end - decoder->in <= WILD_BYTES ||
-        decoder->out_end - decoder->out <= 2 * WILD_BYTES ||
+    if (decoder->in_end - decoder->in < TURN_INPUT ||
+        decoder->out_end - decoder->out < TURN_OUTPUT ||
         decoder->out - decoder->start < NEAR_BYTES) {
         return;
     }
-    const uint8_t *in_stop = decoder->in_end - WILD_BYTES;
-    const uint8_t *out_stop = decoder->out_end - 2 * WILD_BYTES;
+    const uint8_t *in_last = decoder->in_end - TURN_INPUT;
+    const uint8_t *out_last = decoder->out_end - TURN_OUTPUT;
     const uint8_t *near = decoder->start + NEAR_BYTES;
     struct cursor cursor = {.in = decoder->in, .out = decoder->out, .tag = decoder->in[0]};
     do {
@@ -291,7 +299,7 @@ __attribute__((noinline)) static void take_usual_elements(struct decoder *decode
             !take_short_literal(&cursor)) {
             break;
         }
-    } while (take_usual_copy(&cursor, near) && cursor.in < in_stop && cursor.out < out_stop);
+    } while (take_usual_copy(&cursor, near) && cursor.in <= in_last && cursor.out <= out_last);
     decoder->in = cursor.in;
     decoder->out = cursor.out;
 }
@@ -304,6 +312,7 @@ int snappy_block_decode(const struct snappy_block *block, uint8_t *out, struct w
                               .out = out,
                               .out_end =
                                   block->decoded_bytes == 0 ? out : out + block->decoded_bytes};
+    assert(block->decoded_bytes <= UINT32_MAX);
     while (decoder.in < decoder.in_end) {
         const uint8_t *element = decoder.in;
         const char *wrong = take_element(&decoder);

@@ -262,6 +262,78 @@ static void test_copies(void **state)
     }
 }
 
+/* A literal and copies behind it, with every distance to either end: of the input where the copies
+ * are of 64 bytes, of the output where they are of 1. */
+static void check_end(size_t literal_bytes, unsigned kind_before, size_t copies, size_t copy_bytes,
+                      size_t last_bytes)
+{
+    struct rng rng = {.state = 12};
+    struct bytes elements = {0};
+    put_literal(&elements, &rng, 16);
+    put_copy(&elements, kind_before, 16, 16);
+    put_literal(&elements, &rng, literal_bytes);
+    for (size_t i = 0; i < copies; i++) {
+        put_copy(&elements, 2, 16, copy_bytes);
+    }
+    if (last_bytes > 0) {
+        put_literal(&elements, &rng, last_bytes);
+    }
+    check_elements(&elements, 32 + literal_bytes + copies * copy_bytes + last_bytes);
+}
+
+static void test_ends(void **state)
+{
+    (void)state;
+    static const size_t literals[] = {1, 31, 32, 33, 34, 59, 60};
+    for (size_t i = 0; i < sizeof(literals) / sizeof(literals[0]); i++) {
+        for (size_t copies = 0; copies <= 130; copies++) {
+            for (size_t last = 0; last <= 2; last++) {
+                /* Behind kind 2 the literal is in the loop, behind kind 3 the loop begins with it.
+                 */
+                for (unsigned kind = 2; kind <= 3; kind++) {
+                    check_end(literals[i], kind, copies, 1, last);
+                    check_end(literals[i], kind, copies, 64, last);
+                }
+            }
+        }
+    }
+}
+
+/* Far from both ends, behind usual elements and before others. */
+static void test_says_where_in_the_middle(void **state)
+{
+    (void)state;
+    static const struct bad_case cases[] = {
+        BAD("\x01\x00", 0, "copy of distance 0"),
+        BAD("\x0e\x00\x00", 0, "copy of distance 0"),
+        BAD("\x0f\x00\x00\x00\x00", 0, "copy of distance 0"),
+        BAD("\xe1\xff", 0, "copy reaches before the start"),
+        BAD("\x0e\xff\xff", 0, "copy reaches before the start"),
+        BAD("\x0f\xff\xff\xff\xff", 0, "copy reaches before the start"),
+        BAD("\x08xyz\xe1\xff", 4, "copy reaches before the start"),
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct rng rng = {.state = 13};
+        struct bytes block = {0};
+        struct wire_error error = {0};
+        uint8_t prefix[SNAPPY_BLOCK_PREFIX_MAX];
+        put(&block, prefix, snappy_block_prefix(prefix, 2400));
+        put_literal(&block, &rng, 16);
+        for (size_t n = 0; n < 100; n++) {
+            put_copy(&block, 1 + n % 2, 16, 4);
+        }
+        size_t start = block.size;
+        put(&block, cases[i].bytes, cases[i].size);
+        for (size_t n = 0; n < 100; n++) {
+            put_copy(&block, 2, 16, 16);
+        }
+        assert_int_equal(decode_both(&block, &error), -EBADMSG);
+        assert_int_equal(error.offset, start + cases[i].offset);
+        assert_string_equal(error.what, cases[i].what);
+        bytes_free(&block);
+    }
+}
+
 static void test_long_literals_and_far_copies(void **state)
 {
     (void)state;
@@ -498,6 +570,8 @@ int main(void)
         cmocka_unit_test(test_says_what_and_where),
         cmocka_unit_test(test_accepts_every_kind_of_element),
         cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_says_where_in_the_middle),
         cmocka_unit_test(test_long_literals_and_far_copies),
         cmocka_unit_test(test_refuses_a_literal_length_that_wraps),
         cmocka_unit_test(test_round_trips),
