@@ -97,7 +97,7 @@ $(OUT)/%.o: %.c
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-# Where a loop of the decoder falls by chance costs it up to a fifth.
+# Where a loop falls by chance has cost a decoder up to a fifth: bench/README.md.
 $(OUT)/proxy/wire/%.o: CFLAGS += -falign-functions=64 -falign-loops=64
 
 # Version and revision reach one file only, so a commit does not rebuild the world.

@@ -127,6 +127,16 @@ struct bad_case {
         .bytes = (bytes_), .size = sizeof(bytes_) - 1, .offset = (offset_), .what = (what_) \
     }
 
+/* offset: of the first byte that is wrong, in a block that is freed. */
+static void check_refused(struct bytes *block, size_t offset, const char *what)
+{
+    struct wire_error error = {0};
+    assert_int_equal(decode_both(block, &error), -EBADMSG);
+    assert_string_equal(error.what, what);
+    assert_int_equal(error.offset, offset);
+    bytes_free(block);
+}
+
 static void test_says_what_and_where(void **state)
 {
     (void)state;
@@ -157,11 +167,7 @@ static void test_says_what_and_where(void **state)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct bytes bytes = {0};
         put(&bytes, cases[i].bytes, cases[i].size);
-        struct wire_error error = {0};
-        assert_int_equal(decode_both(&bytes, &error), -EBADMSG);
-        assert_string_equal(error.what, cases[i].what);
-        assert_int_equal(error.offset, cases[i].offset);
-        bytes_free(&bytes);
+        check_refused(&bytes, cases[i].offset, cases[i].what);
     }
 }
 
@@ -288,8 +294,7 @@ static void test_ends(void **state)
     for (size_t i = 0; i < sizeof(literals) / sizeof(literals[0]); i++) {
         for (size_t copies = 0; copies <= 130; copies++) {
             for (size_t last = 0; last <= 2; last++) {
-                /* Behind kind 2 the literal is in the loop, behind kind 3 the loop begins with it.
-                 */
+                /* Behind kind 2 the literal is in the loop, behind 3 the loop begins with it. */
                 for (unsigned kind = 2; kind <= 3; kind++) {
                     check_end(literals[i], kind, copies, 1, last);
                     check_end(literals[i], kind, copies, 64, last);
@@ -315,7 +320,6 @@ static void test_says_where_in_the_middle(void **state)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct rng rng = {.state = 13};
         struct bytes block = {0};
-        struct wire_error error = {0};
         uint8_t prefix[SNAPPY_BLOCK_PREFIX_MAX];
         put(&block, prefix, snappy_block_prefix(prefix, 2400));
         put_literal(&block, &rng, 16);
@@ -327,10 +331,7 @@ static void test_says_where_in_the_middle(void **state)
         for (size_t n = 0; n < 100; n++) {
             put_copy(&block, 2, 16, 16);
         }
-        assert_int_equal(decode_both(&block, &error), -EBADMSG);
-        assert_int_equal(error.offset, start + cases[i].offset);
-        assert_string_equal(error.what, cases[i].what);
-        bytes_free(&block);
+        check_refused(&block, start + cases[i].offset, cases[i].what);
     }
 }
 
