@@ -60,6 +60,7 @@ struct program {
     struct worker *workers[WORKERS_MAX];
     struct material *material; /* as read at start */
     struct loop *loop;         /* main's own: signals and files */
+    struct reload *reload;     /* on that loop */
     struct loop_watch signal_watch;
     int signal_fd;
     bool signalled;          /* the descriptor has something */
@@ -172,6 +173,17 @@ static int make_workers(struct program *program)
     return EXIT_CODE_OK;
 }
 
+static int watch_files(struct program *program)
+{
+    program->reload = reload_new(&program->config, &program->log, program->material,
+                                 program->workers, program->count, &program->shared, program->loop);
+    if (program->reload == NULL) {
+        log_error(&program->log, "out of memory");
+        return EXIT_CODE_FAILED;
+    }
+    return EXIT_CODE_OK;
+}
+
 /* The first count, which have no thread. */
 static void free_workers(struct program *program, size_t count)
 {
@@ -181,11 +193,13 @@ static void free_workers(struct program *program, size_t count)
     }
 }
 
-/* The first, which accepts, is the last to run: whoever is given a connection is there to serve it,
+/* All that needs a descriptor is there before one of them runs: senders may take all that are left.
+ * The first, which accepts, is the last to run: whoever is given a connection is there to serve it,
  * and each gets its part of those that wait already. */
 static int start_workers(struct program *program)
 {
-    if (make_handoff(program) != EXIT_CODE_OK || make_workers(program) != EXIT_CODE_OK) {
+    if (make_handoff(program) != EXIT_CODE_OK || make_workers(program) != EXIT_CODE_OK ||
+        watch_files(program) != EXIT_CODE_OK) {
         free_workers(program, program->count);
         return EXIT_CODE_FAILED;
     }
@@ -275,39 +289,30 @@ static void end_if_signalled_again(struct program *program)
     }
 }
 
-static uint64_t deadline_us(const struct program *program, const struct reload *reload)
+static uint64_t deadline_us(const struct program *program)
 {
-    uint64_t reload_us = reload_deadline_us(reload);
+    uint64_t reload_us = reload_deadline_us(program->reload);
     uint64_t status_us = program->status != NULL ? status_deadline_us(program->status) : LOOP_NEVER;
     return reload_us < status_us ? reload_us : status_us;
 }
 
 /* Serve until a signal says to stop; files that change and SIGHUP are honoured meanwhile. */
-static int run_until_signal(struct program *program)
+static void run_until_signal(struct program *program)
 {
-    struct reload *reload =
-        reload_new(&program->config, &program->log, program->material, program->workers,
-                   program->count, &program->shared, program->loop);
-    if (reload == NULL) {
-        log_error(&program->log, "cannot watch files", log_str("error", strerror(errno)));
-        return EXIT_CODE_FAILED;
-    }
     int number = 0;
     while (number == 0 || number == SIGHUP) {
-        loop_wait(program->loop, program->signalled ? 0 : deadline_us(program, reload));
+        loop_wait(program->loop, program->signalled ? 0 : deadline_us(program));
         number = next_signal(program);
         if (number == SIGHUP) {
-            reload_ask(reload, "SIGHUP");
+            reload_ask(program->reload, "SIGHUP");
         }
-        reload_tick(reload);
+        reload_tick(program->reload);
         if (program->status != NULL) {
             status_tick(program->status);
         }
     }
-    reload_free(reload);
     log_info(&program->log, "stopping: settling what is in flight",
              log_str("signal", strsignal(number)));
-    return EXIT_CODE_OK;
 }
 
 static void wait_until(struct program *program, uint64_t deadline_us)
@@ -387,6 +392,7 @@ static void raise_descriptors(void)
 
 static void free_program(struct program *program)
 {
+    reload_free(program->reload);
     loop_free(program->loop);
     if (program->signal_fd >= 0) {
         close(program->signal_fd);
@@ -429,7 +435,7 @@ static int serve(struct program *program)
     code = start_workers(program);
     if (code == EXIT_CODE_OK) {
         log_start(program);
-        code = run_until_signal(program);
+        run_until_signal(program);
     }
     stop_workers(program);
     upstream_library_deinit();

@@ -10,6 +10,7 @@
 #include "io/loop.h"
 #include "worker.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -28,7 +29,7 @@ struct reload {
     size_t worker_count;
     struct admin_shared *shared;
     struct loop *loop;
-    struct file_watch *files;
+    struct file_watch *files; /* NULL: none to watch, or no way to */
     struct loop_watch watch;
     const char *reason; /* a signal's; NULL: files or the clock */
     uint64_t due_us;
@@ -62,8 +63,33 @@ static void warn(const struct log *log, const struct material *material)
     }
 }
 
+/* Of a node's inotify instances each user has a limit, and pods of one user share it. */
+static bool open_watch(struct reload *reload)
+{
+    if (reload->files != NULL) {
+        return true;
+    }
+    reload->files = file_watch_new();
+    if (reload->files != NULL &&
+        loop_set(reload->loop, file_watch_fd(reload->files), EPOLLIN, &reload->watch) != 0) {
+        int error = errno;
+        file_watch_free(reload->files);
+        reload->files = NULL;
+        errno = error;
+    }
+    return reload->files != NULL;
+}
+
 static void watch_files(struct reload *reload)
 {
+    if (reload->material->file_count == 0) {
+        return;
+    }
+    if (!open_watch(reload)) {
+        log_warn(reload->log, "cannot watch files for changes, will look now and then",
+                 log_str("error", strerror(errno)));
+        return;
+    }
     for (size_t i = 0; i < reload->material->file_count; i++) {
         int status = file_watch_add(reload->files, reload->material->files[i].path);
         if (status != 0) {
@@ -97,14 +123,8 @@ struct reload *reload_new(const struct config *config, const struct log *log,
                               .worker_count = worker_count,
                               .shared = shared,
                               .loop = loop,
-                              .files = file_watch_new(),
                               .watch = {.on_ready = on_files},
                               .due_us = LOOP_NEVER};
-    if (reload->files == NULL ||
-        loop_set(loop, file_watch_fd(reload->files), EPOLLIN, &reload->watch) != 0) {
-        reload_free(reload);
-        return NULL;
-    }
     watch_files(reload);
     warn(log, material);
     note(reload, true);
@@ -121,8 +141,8 @@ void reload_free(struct reload *reload)
     }
     if (reload->files != NULL) {
         loop_clear(reload->loop, file_watch_fd(reload->files));
+        file_watch_free(reload->files);
     }
-    file_watch_free(reload->files);
     material_release(reload->material);
     free(reload);
 }

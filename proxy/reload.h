@@ -16,7 +16,8 @@ struct reload;
 struct worker;
 
 /* Owner: main. All is lent until reload_free(); material is held, not consumed.
- * Errors: NULL without memory or inotify. */
+ * Errors: NULL without memory. Without inotify files are looked at now and then, which is logged.
+ */
 __attribute__((warn_unused_result)) struct reload *
 reload_new(const struct config *config, const struct log *log, struct material *material,
            struct worker *const *workers, size_t worker_count, struct admin_shared *shared,

@@ -179,8 +179,10 @@ def _usage(pid):
     with open(f"/proc/{pid}/stat") as stat:
         fields = stat.read().rpartition(") ")[2].split()
     with open(f"/proc/{pid}/status") as status:
-        peak_kib = int(re.search(r"VmHWM:\s+(\d+)", status.read())[1])
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), peak_kib / 1024
+        peak = re.search(r"VmHWM:\s+(\d+)", status.read())
+    if not peak:
+        raise Failed("the proxy has ended")
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), int(peak[1]) / 1024
 
 
 def _check(scenario, stage, gateway):
