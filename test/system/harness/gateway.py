@@ -208,7 +208,8 @@ class Gateway:
 
 
 def _shutdown(a_socket):
+    """As a plain socket: of a TLS one it would take the session from the thread that serves it."""
     try:
-        a_socket.shutdown(socket.SHUT_RDWR)
+        socket.socket.shutdown(a_socket, socket.SHUT_RDWR)
     except OSError:
         pass
