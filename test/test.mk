@@ -12,7 +12,8 @@ COMPILERS := $(PACKAGES)/build $(if $(findstring clang,$(CC)),$(PACKAGES)/clang)
 $(PB_C) $(SRC:%.c=$(OUT)/%.o): | $(COMPILERS)
 $(UNIT) $(UNIT:$(OUT)/unit/%=$(OUT)/test/unit/%.o): | $(COMPILERS) $(PACKAGES)/unit
 
-RUN_TESTS = @+$(PYTHON) test/tools/run-tests --make '$(MAKE) CC=$(CC)' --variant $(BUILD) --out $(OUT)
+RUN_TESTS = @+$(PYTHON) test/tools/run-tests --make '$(MAKE) CC=$(CC)' --variant $(BUILD) --out $(OUT) \
+    $(if $(LOW_PRIORITY),--low-priority)
 
 .PHONY: test
 test: $(addprefix $(PACKAGES)/,build unit test lint demo bench clang) ## Run all tests; TESTS="unit lint" chooses parts

@@ -30,7 +30,8 @@ generate_docs = load(TEST / "tools" / "generate-docs")
 
 @pytest.fixture
 def runner(tmp_path):
-    return run_tests.Runner(Namespace(make="make", variant="release", out=str(tmp_path)))
+    return run_tests.Runner(Namespace(make="make", variant="release", out=str(tmp_path),
+                                      low_priority=False))
 
 
 @pytest.fixture
@@ -70,6 +71,18 @@ def test_unit_programs_are_counted(runner, script, text, passed, failed):
 def test_commands_are_counted(runner, script, text, passed, failed):
     result = runner.command("part", [script(text)])
     assert (result.passed, len(result.failures)) == (passed, failed)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/autogroup"), reason="not of this kernel")
+def test_low_priority_holds_among_sessions_too(runner, script):
+    program = script("nice; cat /proc/self/autogroup")
+    _, usual = runner.run("usual", [program])
+    assert "nice 0" in usual
+    _, low = runner.run("low", [program], low_priority=True)
+    runner.low_priority = True
+    _, all_low = runner.run("all-low", [program])
+    for text in (low, all_low):
+        assert text.startswith("15\n/autogroup-") and text.endswith(" nice 15\n")
 
 
 def test_findings_of_a_command_are_shown(runner, script):
