@@ -298,7 +298,8 @@ static const struct flag FLAGS[] = {
      .print = settings_print_http_address,
      .argument = "ADDRESS",
      .standard = "0.0.0.0:9090",
-     .help = "Where to listen: host:port, [ipv6]:port or :port. Port 0 takes any free one."},
+     .help = "Where to listen: host:port, [ipv6]:port or :port. 0.0.0.0 is every address, of IPv6 "
+             "too. Port 0 takes any free one."},
     {.name = "http-grace-period",
      .group = "Listener",
      .kind = FLAG_DURATION,

@@ -49,20 +49,27 @@ static void print_address(int fd, char address[LISTENER_ADDRESS_BYTES])
                    v6 ? "]" : "", port);
 }
 
+/* Also as Go's programs read it, whose settings say 0.0.0.0 and mean IPv6 as well. */
+static bool every_address(const char *host)
+{
+    return host[0] == '\0' || strcmp(host, "0.0.0.0") == 0;
+}
+
 int listener_open(const char *host, uint16_t port, char address[LISTENER_ADDRESS_BYTES])
 {
+    bool every = every_address(host);
     char service[8];
     (void)snprintf(service, sizeof(service), "%u", (unsigned)port);
     struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
     struct addrinfo *infos = NULL;
-    if (getaddrinfo(host[0] == '\0' ? NULL : host, service, &hints, &infos) != 0) {
+    if (getaddrinfo(every ? NULL : host, service, &hints, &infos) != 0) {
         return -EADDRNOTAVAIL;
     }
-    /* Every address, without a host, is best one IPv6 socket that takes IPv4 too. */
+    /* Every address is best one IPv6 socket that takes IPv4 too. */
     int fd = -EADDRNOTAVAIL;
     for (int pass = 0; pass < 2 && fd < 0 && fd != -EADDRINUSE; pass++) {
         for (struct addrinfo *i = infos; i != NULL && fd < 0 && fd != -EADDRINUSE; i = i->ai_next) {
-            bool first = host[0] != '\0' || i->ai_family == AF_INET6;
+            bool first = !every || i->ai_family == AF_INET6;
             if (first == (pass == 0)) {
                 fd = bind_one(i);
             }

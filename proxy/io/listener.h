@@ -8,7 +8,8 @@
 #define LISTENER_ADDRESS_BYTES 80 /* "[v6]:port" and its terminator */
 
 /* Open a non-blocking listening socket on host and port.
- * host: a numeric address, a name, or "" for every address. port 0: any free one.
+ * host: a numeric address, a name, or "" or "0.0.0.0" for every address, of IPv6 too.
+ * port 0: any free one.
  * address: the address bound, for the log.
  * Errors: -errno; -EADDRNOTAVAIL also for a name that does not resolve. */
 __attribute__((warn_unused_result)) int listener_open(const char *host, uint16_t port,

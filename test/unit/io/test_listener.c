@@ -73,15 +73,19 @@ static void test_ipv6_is_shown_in_brackets(void **state)
     close(open_free("::1", "[::1]", &port));
 }
 
-static void test_no_host_is_every_address(void **state)
+static void test_no_host_and_0_0_0_0_are_every_address(void **state)
 {
     (void)state;
-    uint16_t port;
-    int fd = open_free("", has_ipv6() ? "[::]" : "0.0.0.0", &port);
-    struct peer peer;
-    peer_connect(&peer, port); /* over IPv4, whatever the socket is */
-    peer_close(&peer);
-    close(fd);
+    static const char *const hosts[] = {"", "0.0.0.0"};
+
+    for (size_t i = 0; i < COUNT(hosts); i++) {
+        uint16_t port;
+        int fd = open_free(hosts[i], has_ipv6() ? "[::]" : "0.0.0.0", &port);
+        struct peer peer;
+        peer_connect(&peer, port); /* over IPv4, whatever the socket is */
+        peer_close(&peer);
+        close(fd);
+    }
 }
 
 static void test_a_name_is_resolved(void **state)
@@ -164,7 +168,7 @@ int main(void)
         cmocka_unit_test(test_takes_connections),
         cmocka_unit_test(test_never_blocks_and_is_not_inherited),
         cmocka_unit_test(test_ipv6_is_shown_in_brackets),
-        cmocka_unit_test(test_no_host_is_every_address),
+        cmocka_unit_test(test_no_host_and_0_0_0_0_are_every_address),
         cmocka_unit_test(test_a_name_is_resolved),
         cmocka_unit_test(test_the_port_asked_for_is_bound),
         cmocka_unit_test(test_a_port_with_old_connections_is_free),
