@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/log_recent.h"
 #include "base/metrics.h"
+#include "config/bounds.h"
 #include "config/config.h"
 #include "config/material.h"
 #include "flow/admin.h"
@@ -30,12 +31,6 @@
 
 #define WORKERS_MAX          64
 #define MEMORY_DEFAULT_BYTES (64U * 1024U * 1024U)
-
-/* Parts of the computed memory ceiling. Units: [bytes]. */
-#define PROGRAM_BYTES    (24U * 1024U * 1024U) /* code, libraries, heap that is kept */
-#define WRITE_CALL_BYTES (320U * 1024U)        /* libcurl's buffers of one write by it */
-#define READ_CALL_BYTES  (160U * 1024U)        /* and of one read */
-#define CONNECTION_BYTES (34U * 1024U)         /* libmicrohttpd's of one connection */
 
 enum exit_code { EXIT_CODE_OK = 0, EXIT_CODE_FAILED = 1, EXIT_CODE_USAGE = 2 };
 
@@ -70,17 +65,31 @@ struct program {
     size_t count;
 };
 
-/* What the process may come to hold at most, from the settings alone: see ARCHITECTURE.md, Memory.
- */
-static uint64_t memory_ceiling(const struct program *program)
+/* The soft limit of descriptors is often far below what the hard one allows. Returns how many there
+ * are. */
+static uint64_t raise_descriptors(void)
 {
-    const struct config *config = &program->config;
-    uint64_t scratch = config->limits_decoded_bytes;
-    uint64_t writes = config->gateway_max_inflight * WRITE_CALL_BYTES;
-    uint64_t reads = config->reads_max_inflight * (config->reads_window_bytes + READ_CALL_BYTES);
-    uint64_t connections = config->limits_connections * CONNECTION_BYTES;
-    return PROGRAM_BYTES + program->budget.limit +
-           program->count * (scratch + writes + reads + connections);
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return UINT64_MAX;
+    }
+    if (limit.rlim_cur < limit.rlim_max) {
+        struct rlimit raised = {.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
+        limit = setrlimit(RLIMIT_NOFILE, &raised) == 0 ? raised : limit;
+    }
+    return limit.rlim_cur;
+}
+
+/* Senders may take no descriptor that the gateway is reached with. */
+static void limit_connections(struct program *program)
+{
+    uint64_t descriptors = raise_descriptors();
+    uint64_t connections = bounds_connections(&program->config, program->count, descriptors);
+    if (connections < program->config.limits_connections) {
+        log_warn(&program->log, "too few descriptors for --limits.connections, fewer are taken",
+                 log_u64("descriptors", descriptors), log_u64("connections", connections));
+        program->config.limits_connections = connections;
+    }
 }
 
 static void size_up(struct program *program)
@@ -94,6 +103,7 @@ static void size_up(struct program *program)
     if (program->count > WORKERS_MAX) {
         program->count = WORKERS_MAX;
     }
+    limit_connections(program);
     size_t memory_bytes = (size_t)config->limits_memory_bytes;
     if (memory_bytes == 0) {
         memory_bytes = program->limits.memory_bytes > 0 ? (size_t)program->limits.memory_bytes / 4
@@ -106,7 +116,7 @@ static void size_up(struct program *program)
                                             .workers = program->count,
                                             .cpu_quota_millis = program->limits.cpu_millis,
                                             .memory_limit_bytes = program->limits.memory_bytes};
-    program->shared.memory_ceiling_bytes = memory_ceiling(program);
+    program->shared.memory_ceiling_bytes = bounds_memory(config, program->count, memory_bytes);
     gateway_state_init(&program->shared.gateway);
 }
 
@@ -380,16 +390,6 @@ static int prepare_status(struct program *program)
     return EXIT_CODE_OK;
 }
 
-/* The soft limit of descriptors is often far below what the hard one allows. */
-static void raise_descriptors(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
 static void free_program(struct program *program)
 {
     reload_free(program->reload);
@@ -414,7 +414,6 @@ static void free_program(struct program *program)
 
 static int serve(struct program *program)
 {
-    raise_descriptors();
     size_up(program);
     int code = prepare_status(program);
     if (code != EXIT_CODE_OK) {

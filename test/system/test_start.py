@@ -1,20 +1,15 @@
-"""A start where the node or senders leave it little: no inotify instance, no descriptor."""
+"""A start where the node leaves it little: no inotify instance, no name server."""
 
-import contextlib
-import fcntl
 import os
 import signal
-import socket
 import subprocess
 import sys
 
 import pytest
 
 from harness import wire
-from harness.proxy import Proxy
 from harness.waiting import until
 
-DESCRIPTORS = 64
 SOON_S = 2.0  # within which a changed file that is watched is in use
 USER = 200000 + os.getpid()  # nobody else's, so that only our own instances are taken
 
@@ -80,74 +75,3 @@ def test_without_inotify_and_files_nothing_is_said(start_proxy, gateway, as_user
     proxy = start_proxy(gateway, wrapper=as_user)
     proxy.wait_line("agent-proxy started")
     assert "level=warn" not in proxy.log
-
-
-def wait_reloaded(proxy):
-    def successful():
-        with contextlib.suppress(OSError):
-            return proxy.metrics().value("agent_proxy_config_last_reload_successful") == 1
-
-    until(successful, "files can be opened again")
-
-
-@contextlib.contextmanager
-def full_pipe(path):
-    """A pipe that takes nothing until it is drained."""
-    os.mkfifo(path)
-    fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
-    try:
-        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, 4096)
-        os.write(fd, b"\n" * 4096)
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def drain(pipe):
-    """What was in it."""
-    text = b""
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            text += os.read(pipe, 4096)
-    return text.decode()
-
-
-def descriptors(proxy):
-    return len(os.listdir(f"/proc/{proxy.pid}/fd"))
-
-
-@contextlib.contextmanager
-def flood(address, count):
-    """Connections that say nothing."""
-    senders = []
-
-    def connected():
-        with contextlib.suppress(ConnectionRefusedError):
-            senders.append(socket.create_connection(address, 5))
-        return len(senders) == count
-
-    try:
-        until(connected, "it is connected to as often as wanted", pause_s=0.001)
-        yield
-    finally:
-        for sender in senders:
-            sender.close()
-
-
-def test_senders_take_all_descriptors_before_it_has_started(gateway, token, tmp_path):
-    """Its first line of log cannot be written, which holds up main while a worker serves."""
-    with full_pipe(tmp_path / "log") as log:
-        proxy = Proxy(gateway.url, token_flag(token), wait_ready=False, wrapper=[
-            "sh", "-c", f'exec "$0" "$@" 2<>{tmp_path / "log"}',
-            "prlimit", f"--nofile={DESCRIPTORS}", "--"])
-        try:
-            with flood(proxy.address, 2 * DESCRIPTORS):
-                until(lambda: descriptors(proxy) == DESCRIPTORS, "no descriptor is left")
-                proxy.send_signal(signal.SIGHUP)
-                until(lambda: "reload failed" in drain(log), "main runs, and can open no file")
-            wait_reloaded(proxy)
-            wait_sent(proxy, gateway, "Bearer first")
-            token.write_text("second")
-            wait_sent(proxy, gateway, "Bearer second")
-        finally:
-            proxy.finish()

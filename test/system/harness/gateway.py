@@ -146,12 +146,16 @@ class Gateway:
         """New connections are refused from here on; those that are open go on."""
         _shutdown(self._listener)
 
+    def drop_connections(self):
+        """Close those that are open; new ones are taken."""
+        for connection in list(self._connections.values()):
+            _shutdown(connection)
+
     def close(self):
         self._closed = True
         self._open.set()
         self.stop_listening()
-        for connection in list(self._connections.values()):
-            _shutdown(connection)
+        self.drop_connections()
 
     def __enter__(self):
         return self

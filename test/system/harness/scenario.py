@@ -3,6 +3,7 @@ them and runs them: proxy, gateway and senders, then what must be true of each o
 
 import os
 import re
+import resource
 import shlex
 import string
 import time
@@ -101,14 +102,15 @@ def run(scenario):
     stage = Stage()
     stage.loose = 10.0 if WRAPPER else 5.0 if SLOW else 1.5
     gateway = FaultGateway(stage, scenario.gateway, scenario.refuses, scenario.always)
-    wrapper = ["prlimit", f"--nofile={scenario.nofile}", "--"] if scenario.nofile else []
     flags = [_patient(flag) for flag in scenario.flags]
     if not scenario.one_worker:
         flags += MORE_WORKERS
     if scenario.joined:
         flags.append(_JOINED_FLAG)
         gateway.script = [_opener_script(), *scenario.gateway]
-    stage.proxy = proxy = Proxy(gateway.url, *flags, wrapper=wrapper)
+    stage.proxy = proxy = Proxy(gateway.url, *flags)
+    if scenario.nofile:  # at its start it would have made do with as many
+        resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, (scenario.nofile, scenario.nofile))
     try:
         _play(scenario, stage)
         _check(scenario, stage, gateway)
