@@ -13,6 +13,7 @@
 #include "io/handoff.h"
 #include "io/listener.h"
 #include "io/loop.h"
+#include "io/signals.h"
 #include "reload.h"
 #include "upstream/upstream.h"
 #include "worker.h"
@@ -20,13 +21,10 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #define WORKERS_MAX          64
@@ -56,11 +54,9 @@ struct program {
     struct material *material; /* as read at start */
     struct loop *loop;         /* main's own: signals and files */
     struct reload *reload;     /* on that loop */
-    struct loop_watch signal_watch;
-    int signal_fd;
-    bool signalled;          /* the descriptor has something */
-    struct handoff *handoff; /* NULL: one worker */
-    int listen_fd;           /* until the first worker has it; -1: none */
+    struct signals *signals;   /* as well */
+    struct handoff *handoff;   /* NULL: one worker */
+    int listen_fd;             /* until the first worker has it; -1: none */
     char address[LISTENER_ADDRESS_BYTES];
     size_t count;
 };
@@ -245,57 +241,34 @@ static void log_start(const struct program *program)
 
 /* -- Signals ---------------------------------------------------------------------------------- */
 
-static void on_signal(struct loop_watch *watch, uint32_t events)
-{
-    (void)events;
-    struct program *program =
-        (struct program *)((char *)watch - offsetof(struct program, signal_watch));
-    program->signalled = true;
-}
-
-/* Before any thread is made, so that all of them inherit it and signals come by the descriptor. */
 static int take_signals(struct program *program)
 {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
-    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
-    (void)signal(SIGPIPE, SIG_IGN);
-    program->signal_watch.on_ready = on_signal;
     program->loop = loop_new();
-    program->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (program->loop == NULL || program->signal_fd < 0 ||
-        loop_set(program->loop, program->signal_fd, EPOLLIN, &program->signal_watch) != 0) {
+    program->signals = program->loop != NULL ? signals_new(program->loop) : NULL;
+    if (program->signals == NULL) {
         log_error(&program->log, "cannot take signals", log_str("error", strerror(errno)));
         return EXIT_CODE_FAILED;
     }
     return EXIT_CODE_OK;
 }
 
-/* The next signal that has come; 0: none. */
-static int next_signal(struct program *program)
-{
-    struct signalfd_siginfo info;
-    if (!program->signalled) {
-        return 0;
-    }
-    if (read(program->signal_fd, &info, sizeof(info)) != sizeof(info)) {
-        program->signalled = false;
-        return 0;
-    }
-    return (int)info.ssi_signo;
-}
-
 /* A second signal while the first is honoured ends the program at once. */
 static void end_if_signalled_again(struct program *program)
 {
-    for (int number = next_signal(program); number != 0; number = next_signal(program)) {
+    int number;
+    while ((number = signals_take(program->signals)) != 0) {
         if (number != SIGHUP) {
             log_warn(&program->log, "ending at once", log_str("signal", strsignal(number)));
             _exit(128 + number);
         }
+    }
+}
+
+static void wait_until(struct program *program, uint64_t deadline_us)
+{
+    while (clock_now_us() < deadline_us) {
+        loop_wait(program->loop, deadline_us);
+        end_if_signalled_again(program);
     }
 }
 
@@ -311,8 +284,8 @@ static void run_until_signal(struct program *program)
 {
     int number = 0;
     while (number == 0 || number == SIGHUP) {
-        loop_wait(program->loop, program->signalled ? 0 : deadline_us(program));
-        number = next_signal(program);
+        loop_wait(program->loop, signals_wait(program->signals) ? 0 : deadline_us(program));
+        number = signals_take(program->signals);
         if (number == SIGHUP) {
             reload_ask(program->reload, "SIGHUP");
         }
@@ -323,14 +296,8 @@ static void run_until_signal(struct program *program)
     }
     log_info(&program->log, "stopping: settling what is in flight",
              log_str("signal", strsignal(number)));
-}
-
-static void wait_until(struct program *program, uint64_t deadline_us)
-{
-    while (clock_now_us() < deadline_us) {
-        loop_wait(program->loop, deadline_us);
-        end_if_signalled_again(program);
-    }
+    atomic_store(&program->shared.stopping, true); /* not ready any more, and still serving */
+    wait_until(program, clock_now_us() + program->config.shutdown_delay_us);
 }
 
 /* -- Stopping --------------------------------------------------------------------------------- */
@@ -348,7 +315,6 @@ static bool all_ended(const struct program *program)
 static void stop_workers(struct program *program)
 {
     atomic_store(&program->shared.stopping, true);
-    wait_until(program, clock_now_us() + program->config.shutdown_delay_us);
     for (size_t i = 0; i < program->count; i++) {
         if (program->workers[i] != NULL) {
             worker_stop(program->workers[i]);
@@ -393,10 +359,8 @@ static int prepare_status(struct program *program)
 static void free_program(struct program *program)
 {
     reload_free(program->reload);
+    signals_free(program->signals);
     loop_free(program->loop);
-    if (program->signal_fd >= 0) {
-        close(program->signal_fd);
-    }
     if (program->listen_fd >= 0) {
         close(program->listen_fd);
     }
@@ -462,8 +426,9 @@ static int probe(const char *url)
 
 int main(int argc, char **argv)
 {
-    struct program program = {.log = {.fd = STDERR_FILENO}, .signal_fd = -1, .listen_fd = -1};
+    struct program program = {.log = {.fd = STDERR_FILENO}, .listen_fd = -1};
     char error[CONFIG_ERROR_BYTES];
+    signals_hold();
     switch (config_parse(argc, argv, &program.config, error)) {
     case CONFIG_HELP:
         config_print_help(STDOUT_FILENO);
@@ -481,6 +446,7 @@ int main(int argc, char **argv)
     program.log.level = program.config.log_level;
     program.log.format = program.config.log_format;
     if (program.config.probe != NULL) {
+        signals_let_go();
         code = probe(program.config.probe);
     } else if ((program.material = material_load(&program.config, error)) == NULL) {
         (void)fprintf(stderr, "agent-proxy: %s\n", error);

@@ -1,5 +1,6 @@
 """The end: in order, whatever is under way."""
 
+import os
 import signal
 import time
 
@@ -8,6 +9,8 @@ import pytest
 from harness import http1, wire
 from harness.client import WRITE_HEADERS, WRITE_PATH
 from harness.gateway import hang
+from harness.process import run
+from harness.proxy import BINARY
 from harness.waiting import in_background, results, until
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
@@ -147,3 +150,16 @@ def test_a_second_signal_ends_at_once(gateway, proxy, number):
             assert writer.result(5).status == 503
         except (http1.Broken, ConnectionError):
             pass  # cut off: it was asked for
+
+
+def test_a_start_that_fails_does_not_wait():
+    """For --shutdown-delay, which is for those who know of it as ready."""
+    if os.geteuid() != 0:
+        pytest.skip("a limit of threads holds for no root, and becoming another user needs root")
+    start_s = time.monotonic()
+    result = run(["setpriv", f"--reuid={200000 + os.getpid()}", "--clear-groups",
+                  "--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--", "prlimit",
+                  "--nproc=1", "--", BINARY, "--gateway.address=http://127.0.0.1:9", "--tenant=t",
+                  "--http-address=127.0.0.1:0", "--workers=4", "--shutdown-delay=10s"])
+    assert result.returncode == 1 and "cannot start a thread" in result.stderr, result
+    assert time.monotonic() - start_s < 5

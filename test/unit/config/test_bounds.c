@@ -27,7 +27,8 @@ static void test_memory(void **state)
     uint64_t one = bounds_memory(&defaults, 1, 75U * MIB);
     uint64_t two = bounds_memory(&defaults, 2, 75U * MIB);
     assert_int_equal(two - one, one - 99U * MIB);
-    assert_int_equal(bounds_memory(&largest, 64, 0) / MIB, 24 + 64 * (1024 + 320 + 262784) + 64 * (1000000 / 1024.0) * 34);
+    assert_int_equal(bounds_memory(&largest, 64, 0) / MIB,
+                     24 + 64 * (1024 + 320 + 262784) + 64 * (1000000 / 1024.0) * 34);
 }
 
 static void test_connections_as_many_as_set(void **state)
