@@ -45,8 +45,7 @@ void signals_let_go(void)
 static void on_ready(struct loop_watch *watch, uint32_t events)
 {
     (void)events;
-    struct signals *signals =
-        (struct signals *)((char *)watch - offsetof(struct signals, watch));
+    struct signals *signals = (struct signals *)((char *)watch - offsetof(struct signals, watch));
     signals->ready = true;
 }
 

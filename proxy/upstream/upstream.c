@@ -456,6 +456,9 @@ uint64_t upstream_deadline_us(const struct upstream *upstream)
 
 int upstream_library_init(void)
 {
+    /* A lookup of a name is given up with its call, but glibc goes on with it in a thread, for up
+     * to 10 s a name that it tries. With a name server that says nothing such threads pile up. */
+    (void)setenv("RES_OPTIONS", "timeout:1 attempts:2", 0);
     return curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? 0 : -ENOMEM;
 }
 

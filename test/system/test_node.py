@@ -1,14 +1,19 @@
-"""A start where the node leaves it little: no inotify instance, no name server."""
+"""A node that gives it little: no inotify instance, no answer of a name server."""
 
+import ctypes
+import fcntl
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 
 import pytest
 
 from harness import wire
-from harness.waiting import until
+from harness.proxy import Proxy
+from harness.waiting import in_background, until
 
 SOON_S = 2.0  # within which a changed file that is watched is in use
 USER = 200000 + os.getpid()  # nobody else's, so that only our own instances are taken
@@ -75,3 +80,42 @@ def test_without_inotify_and_files_nothing_is_said(start_proxy, gateway, as_user
     proxy = start_proxy(gateway, wrapper=as_user)
     proxy.wait_line("agent-proxy started")
     assert "level=warn" not in proxy.log
+
+
+@pytest.fixture
+def name_server_says_nothing(tmp_path):
+    """Call a function in a thread that is alone with a name server which takes all and says
+    nothing: in a network and with a resolv.conf of their own."""
+    if os.geteuid() != 0:
+        pytest.skip("namespaces need root")
+    resolv_conf = tmp_path / "resolv.conf"
+    resolv_conf.write_text("nameserver 127.0.0.1\n")
+    new_mounts, new_network, set_flags, is_up = 0x00020000, 0x40000000, 0x8914, 1
+
+    def apart(play):
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.unshare(new_mounts | new_network) != 0:
+            raise OSError(ctypes.get_errno(), "unshare")
+        subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+        subprocess.run(["mount", "--bind", resolv_conf, "/etc/resolv.conf"], check=True)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+            fcntl.ioctl(server, set_flags, struct.pack("16sh14x", b"lo", is_up))
+            server.bind(("127.0.0.1", 53))
+            play()
+
+    return lambda play: in_background(apart, play).result(60)
+
+
+def test_lookups_end_soon_that_nobody_answers(name_server_says_nothing):
+    """The thread of each outlives its write: glibc would keep it for 10 s."""
+    def play():
+        proxy = Proxy("http://gateway.example:9090")
+        try:
+            threads = len(os.listdir(f"/proc/{proxy.pid}/task"))
+            assert proxy.write(wire.body(wire.series("up", 1.0))).status == 503
+            until(lambda: len(os.listdir(f"/proc/{proxy.pid}/task")) == threads,
+                  "the lookup is over", SOON_S + 1)
+        finally:
+            proxy.finish()
+
+    name_server_says_nothing(play)
