@@ -88,6 +88,18 @@ static void limit_connections(struct program *program)
     }
 }
 
+/* What can never fit is refused for good: told to come again, its sender would do so for ever and
+ * hold up all that it has behind it. */
+static void limit_bodies(struct program *program)
+{
+    uint64_t budget_bytes = program->budget.limit;
+    if (budget_bytes < program->config.limits_body_bytes) {
+        log_info(&program->log, "bodies are limited to the memory budget",
+                 log_u64("memory_budget_bytes", budget_bytes));
+        program->config.limits_body_bytes = budget_bytes;
+    }
+}
+
 static void size_up(struct program *program)
 {
     const struct config *config = &program->config;
@@ -106,6 +118,7 @@ static void size_up(struct program *program)
                                                         : MEMORY_DEFAULT_BYTES;
     }
     budget_init(&program->budget, memory_bytes);
+    limit_bodies(program);
     program->shared = (struct admin_shared){.version = AGENT_PROXY_VERSION,
                                             .revision = AGENT_PROXY_REVISION,
                                             .metrics = program->metrics,

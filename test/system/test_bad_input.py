@@ -126,6 +126,13 @@ def test_the_limits_themselves_are_within(gateway, start_proxy):
     assert proxy.write(block, chunk_bytes=100).status == 204
 
 
+def test_a_body_above_the_memory_budget_can_never_fit(gateway, start_proxy):
+    """A 503 would bring it back for ever."""
+    proxy = start_proxy(gateway, "--limits.memory-bytes=1MiB")
+    assert refused(proxy.write(bytes(MIB + 1)), 413, f"limit of {MIB} bytes")
+    assert proxy.write(wire.body(wire.series("up", 1.0))).status == 204
+
+
 def test_a_decompression_bomb_is_refused_by_its_first_bytes(gateway, proxy):
     bomb = wire.varint(30 * MIB) + b"\0a"
     assert refused(proxy.write(bomb), 400, "byte")
