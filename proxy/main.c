@@ -44,6 +44,7 @@ const char *malloc_conf =
 struct program {
     struct config config;
     struct log log;
+    struct log_sink log_sink; /* of the log: standard error */
     struct log_recent recent; /* of the log, for the status page */
     struct status *status;    /* NULL: disabled */
     struct cgroup_limits limits;
@@ -387,6 +388,7 @@ static void free_program(struct program *program)
     }
     material_release(program->material);
     config_deinit(&program->config);
+    log_sink_deinit(&program->log_sink);
 }
 
 static int serve(struct program *program)
@@ -439,7 +441,7 @@ static int probe(const char *url)
 
 int main(int argc, char **argv)
 {
-    struct program program = {.log = {.fd = STDERR_FILENO}, .listen_fd = -1};
+    struct program program = {.listen_fd = -1};
     char error[CONFIG_ERROR_BYTES];
     signals_hold();
     switch (config_parse(argc, argv, &program.config, error)) {
@@ -456,6 +458,8 @@ int main(int argc, char **argv)
         break;
     }
     int code = EXIT_CODE_USAGE;
+    log_sink_init(&program.log_sink, STDERR_FILENO);
+    program.log.sink = &program.log_sink;
     program.log.level = program.config.log_level;
     program.log.format = program.config.log_format;
     if (program.config.probe != NULL) {

@@ -8,7 +8,9 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -17,8 +19,10 @@
 /* Room kept for what ends a line: the word that it was cut, a brace and the line feed. */
 #define LOG_TAIL_BYTES 32
 
-/* A line under construction. LOG_LINE_BYTES_MAX is PIPE_BUF, so that lines of several threads do
- * not mix in a pipe. */
+/* So lines of several writers do not mix in a pipe, and any room that it shows is enough. */
+static_assert(LOG_LINE_BYTES_MAX <= PIPE_BUF, "a pipe takes a line whole or not at all");
+
+/* A line under construction. */
 struct log_line {
     size_t size;
     size_t limit; /* [bytes] size never goes beyond */
@@ -137,20 +141,34 @@ static const char *log_level_name(enum log_level level)
     }
 }
 
-/* Build a whole line, without its end of line; fields that find no room are left out. */
-static void log_line_build(struct log_line *line, size_t bytes_max, enum log_format format,
-                           enum log_level level, const struct log_field *fields)
+/* Add fields up to one that finds no room; false when there is one. */
+static bool log_line_add_fields(struct log_line *line, enum log_format format,
+                                const struct log_field *fields)
 {
-    char date[40];
-    struct log_field head[] = {log_timestamp(date), log_str("level", log_level_name(level))};
-    line->size = 0;
-    line->limit = bytes_max - LOG_TAIL_BYTES;
-    bool whole =
-        log_line_add_field(line, format, &head[0]) && log_line_add_field(line, format, &head[1]);
+    bool whole = true;
     while (whole && fields->type != LOG_FIELD_END) {
         whole = log_line_add_field(line, format, fields);
         fields++;
     }
+    return whole;
+}
+
+/* Build a whole line, without its end of line; fields that find no room are left out. */
+static void log_line_build(struct log_line *line, size_t bytes_max, enum log_format format,
+                           enum log_level level, uint64_t lines_lost,
+                           const struct log_field *fields)
+{
+    char date[40];
+    struct log_field head[] = {
+        log_timestamp(date),
+        log_str("level", log_level_name(level)),
+        lines_lost > 0 ? log_u64("lines_lost", lines_lost) : log_end(),
+        log_end(),
+    };
+    line->size = 0;
+    line->limit = bytes_max - LOG_TAIL_BYTES;
+    bool whole =
+        log_line_add_fields(line, format, head) && log_line_add_fields(line, format, fields);
 
     line->limit = bytes_max;
     if (!whole) {
@@ -161,27 +179,63 @@ static void log_line_build(struct log_line *line, size_t bytes_max, enum log_for
     assert(whole);
 }
 
+void log_sink_init(struct log_sink *sink, int fd)
+{
+    *sink = (struct log_sink){.fd = fd};
+    (void)pthread_mutex_init(&sink->lock, NULL);
+}
+
+void log_sink_deinit(struct log_sink *sink)
+{
+    (void)pthread_mutex_destroy(&sink->lock);
+}
+
+/* Whether a line can be written without waiting. */
+static bool log_sink_has_room(const struct log_sink *sink)
+{
+    struct pollfd room = {.fd = sink->fd, .events = POLLOUT};
+    return poll(&room, 1, 0) == 1 && (room.revents & POLLOUT) != 0;
+}
+
+/* Write the line that it builds, or count it as lost. */
+static void log_put(const struct log *log, enum log_level level, const struct log_field *fields)
+{
+    struct log_sink *sink = log->sink;
+    bool written = false;
+    (void)pthread_mutex_lock(&sink->lock);
+    uint64_t lost = atomic_load(&sink->lost);
+    if (log_sink_has_room(sink)) {
+        struct log_line line;
+        log_line_build(&line, LOG_LINE_BYTES_MAX, log->format, level, lost - sink->told, fields);
+        bool whole = log_line_add_text(&line, "\n");
+        assert(whole);
+        written = write(sink->fd, line.text, line.size) == (ssize_t)line.size;
+    }
+    if (written) {
+        sink->told = lost;
+    } else {
+        atomic_store(&sink->lost, lost + 1);
+    }
+    (void)pthread_mutex_unlock(&sink->lock);
+}
+
 void log_write(const struct log *log, enum log_level level, const struct log_field *fields)
 {
     int saved_errno = errno;
-    struct log_line line;
     if (log->recent != NULL && level >= LOG_LEVEL_WARN) {
-        log_line_build(&line, LOG_RECENT_BYTES, LOG_FORMAT_JSON, level, fields);
+        struct log_line line;
+        log_line_build(&line, LOG_RECENT_BYTES, LOG_FORMAT_JSON, level, 0, fields);
         log_recent_add(log->recent, line.text, line.size);
     }
-    if (level < log->level) {
-        errno = saved_errno;
-        return;
+    if (log->sink != NULL && level >= log->level) {
+        log_put(log, level, fields);
     }
-    log_line_build(&line, LOG_LINE_BYTES_MAX, log->format, level, fields);
-    bool whole = log_line_add_text(&line, "\n");
-    assert(whole);
-
-    ssize_t written;
-    do {
-        written = write(log->fd, line.text, line.size);
-    } while (written < 0 && errno == EINTR);
     errno = saved_errno;
+}
+
+uint64_t log_lines_lost(const struct log *log)
+{
+    return log->sink != NULL ? atomic_load(&log->sink->lost) : 0;
 }
 
 bool log_gate_pass(struct log_gate *gate, uint64_t now_us, uint64_t interval_us,

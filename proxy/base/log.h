@@ -1,10 +1,17 @@
 /* Log lines in logfmt or JSON, one write(2) a line, to a descriptor (stderr in the program).
  *
+ * Who logs does not wait for who reads the log: a line that a full pipe or socket has no room for
+ * is lost and counted, and the next one that is written says how many were (lines_lost). What can
+ * still make it wait is a file on a slow disk, a terminal that nobody reads, and another process
+ * that takes the last room of a shared pipe in between.
+ *
  * A line is a message and typed fields: log_info(log, "batch refused", log_u64("status", 400)).
  * Values are escaped and bounded here, so that bytes from outside can be passed as they are. */
 #ifndef AGENT_PROXY_BASE_LOG_H
 #define AGENT_PROXY_BASE_LOG_H
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,10 +22,24 @@ enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERRO
 
 enum log_format { LOG_FORMAT_LOGFMT, LOG_FORMAT_JSON };
 
+/* Where lines are written, and how many could not be. Owner: main; outlives every thread that
+ * logs. */
+struct log_sink {
+    int fd;
+    pthread_mutex_t lock;  /* from looking for room until it is taken */
+    uint64_t told;         /* of those lost, the ones that a line has told of; under the lock */
+    _Atomic uint64_t lost; /* written under the lock */
+};
+
+/* Lines go to fd, which is borrowed. It is not made non-blocking: that would hold for all who
+ * share it. */
+void log_sink_init(struct log_sink *sink, int fd);
+void log_sink_deinit(struct log_sink *sink);
+
 /* Where and how lines are written. Owner: main, on its stack; outlives every thread; constant. */
 struct log {
-    int fd;
-    enum log_level level; /* lines below it are dropped */
+    struct log_sink *sink; /* NULL: nobody */
+    enum log_level level;  /* lines below it are dropped */
     enum log_format format;
     struct log_recent *recent; /* keeps warnings and errors, whatever the level; NULL: nobody */
 };
@@ -75,8 +96,11 @@ static inline struct log_field log_end(void)
     return (struct log_field){.type = LOG_FIELD_END};
 }
 
+/* Lines that could not be written, since the start. */
+uint64_t log_lines_lost(const struct log *log);
+
 /* Write one line; fields[0] is the message ("msg"), the last field is log_end(). Never fails:
- * a line that cannot be written is lost. Use the macros below. */
+ * a line that cannot be written at once is lost. Use the macros below. */
 void log_write(const struct log *log, enum log_level level, const struct log_field *fields);
 
 #define LOG_FIELDS_(message, ...)            \

@@ -217,6 +217,11 @@ static int metrics_print_one(struct buf *text, const char *name, const char *lab
     return result;
 }
 
+int metrics_print_counter(struct buf *text, const char *name, const char *help, uint64_t value)
+{
+    return metrics_print_one(text, name, "", help, "counter", (double)value);
+}
+
 int metrics_print_gauge(struct buf *text, const char *name, const char *labels, const char *help,
                         double value)
 {

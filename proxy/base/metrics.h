@@ -219,6 +219,10 @@ __attribute__((warn_unused_result)) int metrics_print(struct metrics *const *set
  * process_start_time_seconds; those that /proc does not tell are left out. Errors: as above. */
 __attribute__((warn_unused_result)) int metrics_print_process(struct buf *text);
 
+/* Print one counter that is no worker's, with its HELP and TYPE. Errors: as above. */
+__attribute__((warn_unused_result)) int metrics_print_counter(struct buf *text, const char *name,
+                                                              const char *help, uint64_t value);
+
 /* Print one gauge with its HELP and TYPE; labels may be "". Errors: as above. */
 __attribute__((warn_unused_result)) int metrics_print_gauge(struct buf *text, const char *name,
                                                             const char *labels, const char *help,

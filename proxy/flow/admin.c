@@ -4,6 +4,7 @@
 #include "base/budget.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/metrics.h"
 #include "config/config.h"
 #include "flow/context.h"
@@ -58,6 +59,12 @@ static int print_metrics(const struct admin *admin, struct buf *page)
          (double)atomic_load(&shared->reload_time_s)},
     };
     int status = metrics_print(shared->metrics, shared->workers, page);
+    if (status == 0) {
+        status = metrics_print_counter(page, "agent_proxy_log_lines_lost_total",
+                                       "Lines of the log that could not be written, mostly for "
+                                       "want of room where nobody reads them.",
+                                       log_lines_lost(admin->context->log));
+    }
     for (size_t i = 0; status == 0 && i < sizeof(gauges) / sizeof(gauges[0]); i++) {
         status = metrics_print_gauge(page, gauges[i].name, "", gauges[i].help, gauges[i].value);
     }

@@ -1,7 +1,11 @@
 """What an operator sees: metrics, health, logs."""
 
+import contextlib
+import fcntl
 import json
+import os
 import re
+import signal
 
 import pytest
 import snappy
@@ -9,7 +13,7 @@ import snappy
 from harness import wire
 from harness.gateway import answer
 from harness.process import run
-from harness.waiting import in_background, results
+from harness.waiting import in_background, results, until
 
 
 @pytest.fixture
@@ -181,3 +185,64 @@ def test_a_flood_of_bad_input_is_not_a_flood_of_lines(gateway, proxy):
         for _ in range(300):
             assert client.write(b"rubbish").status == 400
     assert len(proxy.lines) < 50
+
+
+def drain(pipe):
+    """What was in it."""
+    text = b""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            text += os.read(pipe, 4096)
+    return text.decode()
+
+
+@contextlib.contextmanager
+def full_pipe(path):
+    """A pipe that takes nothing until it is drained."""
+    os.mkfifo(path)
+    fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        size = fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
+        assert os.write(fd, b"\n" * size) == size
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@pytest.fixture
+def stuck(gateway, start_proxy, tmp_path):
+    """A proxy whose log nobody reads, and the pipe that the log is stuck in."""
+    with full_pipe(tmp_path / "log") as pipe:
+        yield start_proxy(gateway, wrapper=[
+            "sh", "-c", f'exec "$0" "$@" 2<>{tmp_path / "log"}']), pipe
+
+
+def lines_lost(proxy):
+    return proxy.metrics().value("agent_proxy_log_lines_lost_total")
+
+
+def test_a_log_that_nobody_reads_holds_up_nothing(gateway, stuck, body):
+    """Neither the worker, which warns of refusals, nor main, which tells of start, reload and end."""
+    proxy, pipe = stuck
+    assert proxy.write(b"rubbish").status == 400
+    assert play_every_outcome(gateway, proxy, body) == [204, 204, 400, 503, 503, 503, 503]
+    assert proxy.get("/-/healthy").status == 200
+    lost = lines_lost(proxy)
+    assert lost >= 2
+    proxy.send_signal(signal.SIGHUP)
+    until(lambda: lines_lost(proxy) > lost, "main has told of the reload")
+    assert proxy.stop(timeout_s=5) == 0
+    assert "level=" not in drain(pipe)
+
+
+def test_once_it_is_read_the_log_tells_how_many_lines_were_lost(stuck):
+    proxy, pipe = stuck
+    assert proxy.write(b"rubbish").status == 400
+    assert lines_lost(proxy) >= 1
+    assert "level=" not in drain(pipe)
+    lost = lines_lost(proxy)
+    assert proxy.stop() == 0
+    first, *others = map(parse_logfmt, drain(pipe).splitlines())
+    assert first["lines_lost"] == f"{lost:g}"
+    assert others[-1]["msg"] == "stopped"
+    assert not any("lines_lost" in line for line in others)

@@ -1,19 +1,24 @@
-/* Tests of base/log: the two forms, what outside bytes can do to a line, bounds, writing. */
+/* Tests of base/log: the two forms, what outside bytes can do to a line, bounds, writing where
+ * there is no room. */
 #include "base/log.h"
+
+#include "base/buf.h"
+#include "base/log_recent.h"
 
 #include "unit.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <time.h>
 
 /* Each write(2) to a datagram socket is one message, so a line that took two would be seen. */
 struct lines {
     struct log log;
+    struct log_sink sink;
     int end;
     char text[2 * LOG_LINE_BYTES_MAX];
 };
@@ -22,14 +27,16 @@ static void lines_init(struct lines *lines, enum log_format format, enum log_lev
 {
     int ends[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, ends), 0);
-    *lines =
-        (struct lines){.log = {.fd = ends[0], .level = level, .format = format}, .end = ends[1]};
+    *lines = (struct lines){.log = {.sink = &lines->sink, .level = level, .format = format},
+                            .end = ends[1]};
+    log_sink_init(&lines->sink, ends[0]);
 }
 
 static void lines_deinit(struct lines *lines)
 {
-    close(lines->log.fd);
+    close(lines->sink.fd);
     close(lines->end);
+    log_sink_deinit(&lines->sink);
 }
 
 /* Read one line, check its end, return it without its line feed. */
@@ -282,60 +289,205 @@ static void test_any_bytes_make_one_json_object(void **state)
 static void test_errno_survives_and_a_bad_descriptor_is_no_harm(void **state)
 {
     (void)state;
-    const struct log log = {.fd = -1, .level = LOG_LEVEL_INFO, .format = LOG_FORMAT_LOGFMT};
+    struct log_sink sink;
+    log_sink_init(&sink, -1);
+    const struct log log = {.sink = &sink, .level = LOG_LEVEL_INFO, .format = LOG_FORMAT_LOGFMT};
     errno = ENOENT;
     log_info(&log, "nowhere to go");
     assert_int_equal(errno, ENOENT);
+    assert_int_equal(log_lines_lost(&log), 1);
+    log_sink_deinit(&sink);
+
+    const struct log nobody = {.sink = NULL};
+    log_info(&nobody, "not even lost");
+    assert_int_equal(log_lines_lost(&nobody), 0);
 }
 
-static int drain_fd = -1;
-static volatile sig_atomic_t ticks = 0;
+/* -- Where there is no room -------------------------------------------------------------------- */
 
-/* The second tick makes room in the pipe that the writer waits for. */
-static void on_tick(int signal_number)
+#define WRITERS 4
+#define ROUNDS  500
+
+/* A log that does not wait ends a test; one that does is ended by a signal. */
+#define PATIENCE_S 20
+
+/* A pipe of one page, which has room only while nothing is in it. */
+struct small_pipe {
+    struct log_sink sink;
+    int end;
+    char text[2 * LOG_LINE_BYTES_MAX];
+};
+
+static void small_pipe_init(struct small_pipe *small)
 {
-    char sink[4096];
-    int saved_errno = errno;
-    (void)signal_number;
-    ticks++;
-    if (ticks == 2) {
-        while (read(drain_fd, sink, sizeof(sink)) > 0) {
-        }
-    }
-    errno = saved_errno;
+    int ends[2];
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    assert_int_equal(fcntl(ends[1], F_SETPIPE_SZ, 4096), 4096);
+    assert_int_equal(fcntl(ends[0], F_SETFL, O_NONBLOCK), 0);
+    *small = (struct small_pipe){.end = ends[0]};
+    log_sink_init(&small->sink, ends[1]);
+    (void)alarm(PATIENCE_S);
 }
 
-static void test_interrupted_write_is_repeated(void **state)
+static void small_pipe_deinit(struct small_pipe *small)
+{
+    (void)alarm(0);
+    close(small->sink.fd);
+    close(small->end);
+    log_sink_deinit(&small->sink);
+}
+
+static void small_pipe_fill(struct small_pipe *small)
+{
+    char page[4096] = {0};
+    assert_int_equal(write(small->sink.fd, page, sizeof(page)), sizeof(page));
+}
+
+/* All that is in it. */
+static const char *small_pipe_drain(struct small_pipe *small)
+{
+    size_t size = 0;
+    ssize_t got;
+    while ((got = read(small->end, small->text + size, sizeof(small->text) - 1 - size)) > 0) {
+        size += (size_t)got;
+    }
+    small->text[size] = '\0';
+    return small->text;
+}
+
+static void test_a_full_pipe_loses_lines_and_the_next_one_tells(void **state)
 {
     (void)state;
-    int ends[2];
-    char text[512] = {0};
-    assert_int_equal(pipe(ends), 0);
-    assert_int_equal(fcntl(ends[0], F_SETFL, O_NONBLOCK), 0);
-    assert_int_equal(fcntl(ends[1], F_SETFL, O_NONBLOCK), 0);
-    while (write(ends[1], text, sizeof(text)) > 0) {
-    }
-    assert_int_equal(fcntl(ends[1], F_SETFL, 0), 0);
-    drain_fd = ends[0];
-    ticks = 0;
-    struct sigaction action = {.sa_handler = on_tick}; /* without SA_RESTART */
-    struct sigaction old;
-    assert_int_equal(sigaction(SIGALRM, &action, &old), 0);
-    struct itimerval timer = {.it_interval = {0, 50000}, .it_value = {0, 50000}};
-    assert_int_equal(setitimer(ITIMER_REAL, &timer, NULL), 0);
+    struct small_pipe small;
+    struct log_recent recent;
+    struct buf kept;
+    small_pipe_init(&small);
+    log_recent_init(&recent);
+    buf_init(&kept, 1 << 16);
+    const struct log logfmt = {.sink = &small.sink, .format = LOG_FORMAT_LOGFMT, .recent = &recent};
+    const struct log json = {.sink = &small.sink, .format = LOG_FORMAT_JSON};
+    const struct log errors = {.sink = &small.sink, .level = LOG_LEVEL_ERROR};
 
-    const struct log log = {.fd = ends[1], .level = LOG_LEVEL_INFO, .format = LOG_FORMAT_LOGFMT};
-    log_info(&log, "patient");
+    small_pipe_fill(&small);
+    errno = ENOENT;
+    log_warn(&logfmt, "unheard");
+    assert_int_equal(errno, ENOENT);
+    log_info(&json, "unheard");
+    log_info(&errors, "not for this log");
+    assert_int_equal(log_lines_lost(&logfmt), 2);
+    assert_int_equal(log_recent_print(&recent, &kept), 0);
+    assert_non_null(memmem(kept.data, kept.size, "\"msg\":\"unheard\"", 15));
 
-    timer = (struct itimerval){0};
-    assert_int_equal(setitimer(ITIMER_REAL, &timer, NULL), 0);
-    assert_int_equal(sigaction(SIGALRM, &old, NULL), 0);
-    assert_true(ticks >= 2);
-    assert_true(read(ends[0], text, sizeof(text) - 1) > 0);
-    assert_non_null(strstr(text, "msg=patient\n"));
-    close(ends[0]);
-    close(ends[1]);
+    (void)small_pipe_drain(&small);
+    log_info(&logfmt, "heard");
+    assert_string_equal(after_timestamp(small_pipe_drain(&small), "ts=", " "),
+                        "level=info lines_lost=2 msg=heard\n");
+    log_info(&logfmt, "again");
+    assert_string_equal(after_timestamp(small_pipe_drain(&small), "ts=", " "),
+                        "level=info msg=again\n");
+
+    small_pipe_fill(&small);
+    log_info(&json, "unheard");
+    (void)small_pipe_drain(&small);
+    log_info(&json, "heard");
+    assert_string_equal(after_timestamp(small_pipe_drain(&small), "{\"ts\":\"", "\","),
+                        "\"level\":\"info\",\"lines_lost\":1,\"msg\":\"heard\"}\n");
+    assert_int_equal(log_lines_lost(&json), 3);
+    buf_deinit(&kept);
+    log_recent_deinit(&recent);
+    small_pipe_deinit(&small);
 }
+
+/* As journald's is. */
+static void test_a_full_socket_loses_lines(void **state)
+{
+    (void)state;
+
+    static const int types[] = {SOCK_STREAM, SOCK_DGRAM};
+
+    for (size_t i = 0; i < COUNT(types); i++) {
+        int ends[2];
+        char sink_text[4096];
+        struct log_sink sink;
+        assert_int_equal(socketpair(AF_UNIX, types[i], 0, ends), 0);
+        log_sink_init(&sink, ends[0]);
+        const struct log log = {.sink = &sink};
+        (void)alarm(PATIENCE_S);
+        while (log_lines_lost(&log) < 10) {
+            log_info(&log, "into a socket");
+        }
+        while (recv(ends[1], sink_text, sizeof(sink_text), MSG_DONTWAIT) > 0) {
+        }
+        log_info(&log, "heard");
+        (void)alarm(0);
+        ssize_t got = recv(ends[1], sink_text, sizeof(sink_text) - 1, MSG_DONTWAIT);
+        assert_true(got > 0);
+        sink_text[got] = '\0';
+        assert_non_null(strstr(sink_text, " lines_lost=10 msg=heard\n"));
+        close(ends[0]);
+        close(ends[1]);
+        log_sink_deinit(&sink);
+    }
+}
+
+static void test_without_a_reader_lines_are_lost(void **state)
+{
+    (void)state;
+    struct small_pipe small;
+    small_pipe_init(&small);
+    const struct log log = {.sink = &small.sink};
+    void (*old)(int) = signal(SIGPIPE, SIG_IGN);
+    close(small.end);
+    log_info(&log, "nobody");
+    assert_int_equal(log_lines_lost(&log), 1);
+    (void)signal(SIGPIPE, old);
+    small.end = -1;
+    small_pipe_deinit(&small);
+}
+
+struct writers {
+    struct log log;
+    pthread_barrier_t start;
+};
+
+static void *write_a_line(void *argument)
+{
+    struct writers *writers = argument;
+    char value[1000];
+    memset(value, 'v', sizeof(value));
+    (void)pthread_barrier_wait(&writers->start);
+    log_info(&writers->log, "m", log_bytes("a", value, 1000), log_bytes("b", value, 1000),
+             log_bytes("c", value, 1000), log_bytes("d", value, 900));
+    return NULL;
+}
+
+/* Of threads that see the last room at once, one takes it and none waits. */
+static void test_threads_do_not_take_the_same_room(void **state)
+{
+    (void)state;
+    struct small_pipe small;
+    struct writers writers;
+    small_pipe_init(&small);
+    writers.log = (struct log){.sink = &small.sink};
+    assert_int_equal(pthread_barrier_init(&writers.start, NULL, WRITERS), 0);
+    for (size_t round = 1; round <= ROUNDS; round++) {
+        pthread_t threads[WRITERS];
+        for (size_t i = 0; i < WRITERS; i++) {
+            assert_int_equal(pthread_create(&threads[i], NULL, write_a_line, &writers), 0);
+        }
+        for (size_t i = 0; i < WRITERS; i++) {
+            assert_int_equal(pthread_join(threads[i], NULL), 0);
+        }
+        const char *text = small_pipe_drain(&small);
+        assert_true(strlen(text) > 3900 && strlen(text) <= LOG_LINE_BYTES_MAX);
+        assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
+        assert_int_equal(log_lines_lost(&writers.log), round * (WRITERS - 1));
+    }
+    (void)pthread_barrier_destroy(&writers.start);
+    small_pipe_deinit(&small);
+}
+
+/* -- The gate --------------------------------------------------------------------------------- */
 
 static void test_gate_lets_one_line_through_an_interval(void **state)
 {
@@ -379,7 +531,10 @@ int main(void)
         cmocka_unit_test(test_every_length_around_the_limit),
         cmocka_unit_test(test_any_bytes_make_one_json_object),
         cmocka_unit_test(test_errno_survives_and_a_bad_descriptor_is_no_harm),
-        cmocka_unit_test(test_interrupted_write_is_repeated),
+        cmocka_unit_test(test_a_full_pipe_loses_lines_and_the_next_one_tells),
+        cmocka_unit_test(test_a_full_socket_loses_lines),
+        cmocka_unit_test(test_without_a_reader_lines_are_lost),
+        cmocka_unit_test(test_threads_do_not_take_the_same_room),
         cmocka_unit_test(test_gate_lets_one_line_through_an_interval),
         cmocka_unit_test(test_gate_at_the_end_of_time),
     };

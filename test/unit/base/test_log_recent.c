@@ -73,8 +73,7 @@ static void test_the_log_keeps_warnings_and_errors_as_json(void **state)
     (void)state;
     struct log_recent recent;
     struct buf text = {.data = NULL};
-    struct log log = {
-        .fd = -1, .level = LOG_LEVEL_ERROR, .format = LOG_FORMAT_LOGFMT, .recent = &recent};
+    struct log log = {.level = LOG_LEVEL_ERROR, .format = LOG_FORMAT_LOGFMT, .recent = &recent};
     log_recent_init(&recent);
     log_debug(&log, "nothing");
     log_info(&log, "nothing");
@@ -94,7 +93,7 @@ static void test_a_long_line_is_cut_at_a_field(void **state)
     (void)state;
     struct log_recent recent;
     struct buf text = {.data = NULL};
-    struct log log = {.fd = -1, .recent = &recent};
+    struct log log = {.recent = &recent};
     char endless[900];
     memset(endless, 'x', sizeof(endless) - 1);
     endless[sizeof(endless) - 1] = '\0';

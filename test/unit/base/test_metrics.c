@@ -217,6 +217,19 @@ static void test_bounds_ascend(void **state)
     free(text);
 }
 
+static void test_counter_of_no_worker(void **state)
+{
+    (void)state;
+    struct buf text;
+    buf_init(&text, 4096);
+    assert_int_equal(metrics_print_counter(&text, "a_total", "What is counted.", 12), 0);
+    assert_int_equal(buf_append(&text, "", 1), 0);
+    assert_string_equal((char *)text.data, "# HELP a_total What is counted.\n"
+                                           "# TYPE a_total counter\n"
+                                           "a_total 12\n");
+    buf_deinit(&text);
+}
+
 static void test_gauge_with_labels_and_escapes(void **state)
 {
     (void)state;
@@ -367,6 +380,7 @@ int main(void)
         cmocka_unit_test(test_text_keeps_the_rules_of_the_format),
         cmocka_unit_test(test_names_stand_together),
         cmocka_unit_test(test_bounds_ascend),
+        cmocka_unit_test(test_counter_of_no_worker),
         cmocka_unit_test(test_gauge_with_labels_and_escapes),
         cmocka_unit_test(test_without_room_nothing_is_added),
         cmocka_unit_test(test_process_metrics_tell_of_this_process),

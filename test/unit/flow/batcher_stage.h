@@ -44,7 +44,7 @@ struct sender {
 
 static inline void stage_open(struct stage *stage)
 {
-    static const struct log quiet = {.fd = -1};
+    static const struct log quiet = {.sink = NULL};
     fake_now_us = FAKE_START_US;
     *stage = (struct stage){.config = {.gateway_max_inflight = 1,
                                        .batch_max_bytes = 1 << 20,

@@ -3,6 +3,7 @@
 #include "flow/admin.h"
 
 #include "base/budget.h"
+#include "base/log.h"
 #include "base/metrics.h"
 #include "config/config.h"
 #include "flow/context.h"
@@ -19,6 +20,8 @@
 
 struct stage {
     struct config config;
+    struct log_sink log_sink;
+    struct log log;
     struct budget budget;
     struct metrics metrics[WORKERS];
     struct metrics *sets[WORKERS];
@@ -31,15 +34,19 @@ struct stage {
 static void stage_open(struct stage *stage)
 {
     fake_now_us = FAKE_START_US;
-    *stage = (struct stage){.sets = {&stage->metrics[0], &stage->metrics[1]},
+    *stage = (struct stage){.log = {.sink = &stage->log_sink},
+                            .sets = {&stage->metrics[0], &stage->metrics[1]},
                             .shared = {.version = "1.2.3",
                                        .revision = "abcdef0",
                                        .metrics = stage->sets,
                                        .workers = WORKERS,
                                        .serving = WORKERS}};
     budget_init(&stage->budget, 5000);
-    stage->context = (struct flow_context){
-        .config = &stage->config, .budget = &stage->budget, .metrics = &stage->metrics[0]};
+    log_sink_init(&stage->log_sink, -1);
+    stage->context = (struct flow_context){.config = &stage->config,
+                                           .log = &stage->log,
+                                           .budget = &stage->budget,
+                                           .metrics = &stage->metrics[0]};
     stage->admin = admin_new(&stage->context, &stage->shared);
     assert_non_null(stage->admin);
 }
@@ -48,6 +55,7 @@ static void stage_close(struct stage *stage)
 {
     exchange_clear(&stage->exchange);
     admin_free(stage->admin);
+    log_sink_deinit(&stage->log_sink);
 }
 
 /* A GET as the server brings it. */
@@ -216,6 +224,7 @@ static void test_the_page_has_every_metric(void **state)
 #undef X
     };
     static const char *const others[] = {
+        "agent_proxy_log_lines_lost_total",
         "agent_proxy_memory_budget_bytes",
         "agent_proxy_memory_budget_used_bytes",
         "agent_proxy_memory_ceiling_bytes",
@@ -266,11 +275,13 @@ static void test_the_page_sums_the_workers(void **state)
     stage.shared.memory_ceiling_bytes = 4096;
     stage.shared.memory_limit_bytes = 8192;
     stage.shared.cpu_quota_millis = 150;
+    log_error(&stage.log, "nowhere to go");
     get(&stage, "/metrics");
     assert_true(page_has(&stage, "agent_proxy_write_requests_total{outcome=\"accepted\"} 12"));
     assert_true(page_has(&stage, "agent_proxy_connections 2"));
     assert_true(page_has(&stage, "agent_proxy_batch_requests_count 2"));
     assert_true(page_has(&stage, "agent_proxy_batch_requests_sum 7"));
+    assert_true(page_has(&stage, "agent_proxy_log_lines_lost_total 1"));
     assert_true(page_has(&stage, "agent_proxy_memory_budget_bytes 5000"));
     assert_true(page_has(&stage, "agent_proxy_memory_budget_used_bytes 1234"));
     assert_true(page_has(&stage, "agent_proxy_memory_ceiling_bytes 4096"));

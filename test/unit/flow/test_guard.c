@@ -30,6 +30,7 @@ static const struct material_user users[] = {{bob, bob_hash}, {alice, alice_hash
 struct stage {
     struct metrics metrics;
     struct log log;
+    struct log_sink log_sink;
     int log_end; /* to read it from */
     struct flow_context context;
     struct password_checker checker;
@@ -41,7 +42,8 @@ static void stage_open(struct stage *stage)
     int ends[2];
     assert_int_equal(pipe(ends), 0);
     fake_now_us = FAKE_START_US;
-    *stage = (struct stage){.log = {.fd = ends[1]}, .log_end = ends[0]};
+    *stage = (struct stage){.log = {.sink = &stage->log_sink}, .log_end = ends[0]};
+    log_sink_init(&stage->log_sink, ends[1]);
     stage->context = (struct flow_context){.log = &stage->log, .metrics = &stage->metrics};
     stage->guard = guard_new(&stage->context, &stage->checker);
     assert_non_null(stage->guard);
@@ -51,7 +53,8 @@ static void stage_open(struct stage *stage)
 static void stage_close(struct stage *stage)
 {
     guard_free(stage->guard);
-    close(stage->log.fd);
+    close(stage->log_sink.fd);
+    log_sink_deinit(&stage->log_sink);
     close(stage->log_end);
 }
 

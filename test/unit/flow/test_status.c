@@ -175,7 +175,7 @@ static void test_events_are_there_and_memory_may_not_be(void **state)
     (void)state;
     struct stage stage;
     stage_open(&stage);
-    struct log log = {.fd = -1, .recent = &stage.recent};
+    struct log log = {.recent = &stage.recent};
     log_error(&log, "one", log_str("answer", "</script>\"\n"));
     expect(&stage, "\"level\":\"error\",\"msg\":\"one\",\"answer\":\"</script>\\\"\\n\"}]}\n");
     size_t whole = stage.text.size - 1;

@@ -207,7 +207,7 @@ static inline void on_refused(void *owner, struct exchange *exchange, enum serve
 static inline void stage_open_with(struct stage *stage, enum reply_at reply_at,
                                    struct server_settings settings)
 {
-    static const struct log quiet = {.fd = -1};
+    static const struct log quiet = {.sink = NULL};
     char address[LISTENER_ADDRESS_BYTES];
     *stage = (struct stage){
         .reply_at = reply_at,

@@ -507,7 +507,7 @@ static void on_told(struct loop_watch *watch, uint32_t events)
 static void test_a_number_given_out_again_stays_watched(void **state)
 {
     (void)state;
-    static const struct log quiet = {.fd = -1};
+    static const struct log quiet = {.sink = NULL};
     static const char *const headers[] = {NULL};
     struct stage stage;
     struct post post;

@@ -851,7 +851,7 @@ static void test_free_drops_what_is_in_flight(void **state)
 static void test_a_url_that_is_none_fails_each_write(void **state)
 {
     (void)state;
-    static const struct log quiet = {.fd = -1};
+    static const struct log quiet = {.sink = NULL};
     static const char *const headers[] = {NULL};
     struct stage stage = {.loop = loop_new(), .listen_fd = -1};
     struct post post;

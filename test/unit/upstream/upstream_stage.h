@@ -52,7 +52,7 @@ struct post {
 /* settings: those of time and of number count, and what they leave at 0 is as usual. */
 static inline void stage_open_with(struct stage *stage, struct upstream_settings settings)
 {
-    static const struct log quiet = {.fd = -1};
+    static const struct log quiet = {.sink = NULL};
     static const char *const headers[] = {"X-Scope: tenant", "Content-Type: application/x-test",
                                           "Accept:", "Expect:", NULL};
     char address[LISTENER_ADDRESS_BYTES];
