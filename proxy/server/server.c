@@ -237,10 +237,12 @@ static int start_daemon(struct server *server, const struct server_tls *tls)
     daemon->tls = tls != NULL;
     daemon->client_auth = tls != NULL ? tls->client_auth : SERVER_CLIENT_AUTH_NONE;
     daemon->has_client_ca = tls != NULL && tls->client_ca_pem != NULL;
+    errno = 0;
     daemon->mhd = start_mhd(server, tls);
     if (daemon->mhd == NULL) {
+        int error = errno != 0 ? errno : EINVAL; /* libmicrohttpd itself says nothing */
         free(daemon);
-        return -EINVAL;
+        return -error;
     }
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(daemon->mhd, MHD_DAEMON_INFO_EPOLL_FD);
     int status =
@@ -320,6 +322,7 @@ struct server *server_new(const struct server_settings *settings, const struct s
         log_error(settings->log, "cannot start the http server",
                   log_str("error", strerror(-status)));
         server_free(server);
+        errno = -status;
         return NULL;
     }
     return server;

@@ -119,3 +119,17 @@ def test_lookups_end_soon_that_nobody_answers(name_server_says_nothing):
             proxy.finish()
 
     name_server_says_nothing(play)
+
+
+def test_too_few_descriptors_are_called_so(start_proxy, gateway, pki):
+    """Wherever it is that they run out: one more is left at each try, until they are enough."""
+    for count in range(4, 64):
+        proxy = start_proxy(gateway, *pki.listener_flags(), wait_ready=False,
+                            wrapper=["prlimit", f"--nofile={count}", "--"])
+        until(lambda: not proxy.running() or "agent-proxy started" in proxy.log, "it is decided")
+        if proxy.running():
+            break
+        proxy.wait()
+        reasons = [line for line in proxy.lines if "level=error" in line]
+        assert all(line.endswith('error="Too many open files"') for line in reasons), proxy.log
+    assert count > 4 and proxy.running()

@@ -35,8 +35,8 @@ class Proxy(Process):
                           "--workers=1", *flags])
         if wait_ready:
             until(self._ready_or_ended, "the proxy is ready")
+            assert self.running(), f"ended at start:\n{self.log}"
         self.start_s = time.monotonic() - started_s
-        assert self.running(), f"ended at start:\n{self.log}"
 
     @property
     def url(self):
