@@ -47,6 +47,8 @@
 /* After the grace period, for the last replies to leave. */
 #define FLUSH_US (1000U * 1000U)
 
+#define TLS_RETRY_US (1000U * 1000U)
+
 struct worker {
     struct worker_settings settings;
     struct flow_context context;
@@ -60,8 +62,10 @@ struct worker {
     struct gateway_probe *probe;
     struct password_checker *checker;
     struct guard *guard;
-    struct server_header *reply_headers;      /* in use; point into material */
-    struct material *material;                /* in use */
+    struct server_header *reply_headers; /* in use; point into material */
+    struct material *material;           /* in use */
+    struct material *served;             /* whose TLS settings the server has */
+    uint64_t tls_due_us; /* to try material's again; LOOP_NEVER: the server has them */
     _Atomic(struct material *) material_next; /* to be used from the next turn on; NULL: none */
     pthread_t thread;
     atomic_bool stop;
@@ -233,6 +237,8 @@ struct worker *worker_new(const struct worker_settings *settings)
                                             .gateway_seen_us = &settings->shared->gateway_seen_us,
                                             .gateway = &settings->shared->gateway};
     worker->material = material_hold(settings->material);
+    worker->served = material_hold(settings->material);
+    worker->tls_due_us = LOOP_NEVER;
     if (!make(worker)) {
         log_error(settings->log, "cannot make a worker", log_str("error", strerror(errno)));
         worker_free(worker);
@@ -264,6 +270,7 @@ void worker_free(struct worker *worker)
         close(worker->settings.listen_fd); /* it did not come to a server */
     }
     material_release(worker->material);
+    material_release(worker->served);
     material_release(atomic_load(&worker->material_next));
     free(worker);
 }
@@ -287,6 +294,45 @@ static bool same_tls(const struct server_tls *a, const struct server_tls *b)
            same_text(a->priorities, b->priorities) && a->client_auth == b->client_auth;
 }
 
+/* A server without TLS stays without it. Senders need not connect again for a new token. */
+static bool tls_is_outdated(const struct worker *worker)
+{
+    const struct material_listener *wanted = &worker->material->listener;
+    const struct material_listener *served = &worker->served->listener;
+    struct server_tls tls = tls_of(wanted);
+    struct server_tls tls_served = tls_of(served);
+    return wanted->tls && served->tls && !same_tls(&tls, &tls_served);
+}
+
+static int serve_tls(struct worker *worker)
+{
+    struct server_tls tls = tls_of(&worker->material->listener);
+    int status = server_set_tls(worker->server, &tls);
+    if (status == 0) {
+        material_release(worker->served);
+        worker->served = material_hold(worker->material);
+    }
+    return status;
+}
+
+/* It fails where no descriptor is left, and there may be one a moment later. It is said once, not
+ * with each try. */
+static void use_tls(struct worker *worker)
+{
+    struct admin_shared *shared = worker->settings.shared;
+    bool failed_before = worker->tls_due_us != LOOP_NEVER;
+    int status = tls_is_outdated(worker) ? serve_tls(worker) : 0;
+    worker->tls_due_us = status != 0 ? clock_now_us() + TLS_RETRY_US : LOOP_NEVER;
+    if (status != 0 && !failed_before) {
+        atomic_fetch_add(&shared->outdated, 1);
+        log_error(worker->settings.log, "cannot use the new certificate and key, will try again",
+                  log_str("error", strerror(-status)));
+    } else if (status == 0 && failed_before) {
+        atomic_fetch_sub(&shared->outdated, 1);
+        log_info(worker->settings.log, "the certificate and key that were read last are in use");
+    }
+}
+
 /* Between two turns nobody looks at the old ones. */
 static void take_next_material(struct worker *worker)
 {
@@ -297,14 +343,7 @@ static void take_next_material(struct worker *worker)
     worker->material = atomic_exchange(&worker->material_next, NULL);
     use_identity(worker);
     use_listener(worker);
-    if (worker->material->listener.tls && old->listener.tls) {
-        struct server_tls tls = tls_of(&worker->material->listener);
-        struct server_tls tls_before = tls_of(&old->listener);
-        /* Senders need not connect again for a new token. */
-        if (!same_tls(&tls, &tls_before)) {
-            (void)!server_set_tls(worker->server, &tls); /* says so itself, and keeps the old */
-        }
-    }
+    use_tls(worker);
     material_release(old);
 }
 
@@ -315,8 +354,12 @@ static void turn(struct worker *worker, uint64_t until_us)
     deadline_us = earlier(deadline_us, batcher_deadline_us(worker->batcher));
     deadline_us = earlier(deadline_us, reads_deadline_us(worker->reads));
     deadline_us = earlier(deadline_us, gateway_probe_deadline_us(worker->probe));
+    deadline_us = earlier(deadline_us, worker->tls_due_us);
     bool busy = loop_wait(worker->loop, deadline_us);
     take_next_material(worker);
+    if (clock_now_us() >= worker->tls_due_us) {
+        use_tls(worker);
+    }
     upstream_run(worker->upstream);
     reads_tick(worker->reads);
     guard_tick(worker->guard);

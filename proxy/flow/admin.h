@@ -25,6 +25,7 @@ struct admin_shared {
     _Atomic size_t serving; /* workers that serve */
     atomic_bool stopping;
     atomic_bool reload_successful;  /* the last time that certificates and credentials were read */
+    _Atomic size_t outdated;        /* workers that cannot use a certificate that was read */
     _Atomic uint64_t reload_time_s; /* [s] Unix time of the last success */
     _Atomic uint64_t gateway_seen_us; /* monotonic, of its last answer; 0: never */
     struct gateway_state gateway;
@@ -33,6 +34,12 @@ struct admin_shared {
     uint64_t memory_ceiling_bytes; /* computed */
     struct status *status;         /* of the status page; NULL: it is disabled */
 };
+
+/* What was read the last time is in use. */
+static inline bool admin_reload_successful(const struct admin_shared *shared)
+{
+    return atomic_load(&shared->reload_successful) && atomic_load(&shared->outdated) == 0;
+}
 
 /* Errors: NULL without memory. */
 __attribute__((warn_unused_result)) struct admin *admin_new(const struct flow_context *context,

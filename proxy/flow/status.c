@@ -206,7 +206,7 @@ static int print_program(const struct status *status, struct buf *text)
     return result == 0
                ? buf_printf(text, "\"workers\":%zu,\"stopping\":%s,\"reload_ok\":%s,",
                             shared->workers, atomic_load(&shared->stopping) ? "true" : "false",
-                            atomic_load(&shared->reload_successful) ? "true" : "false")
+                            admin_reload_successful(shared) ? "true" : "false")
                : result;
 }
 

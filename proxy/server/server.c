@@ -259,12 +259,7 @@ static int start_daemon(struct server *server, const struct server_tls *tls)
 
 int server_set_tls(struct server *server, const struct server_tls *tls)
 {
-    int status = start_daemon(server, tls);
-    if (status != 0) {
-        log_error(server->settings.log, "cannot use the new certificate and key",
-                  log_str("error", strerror(-status)));
-    }
-    return status;
+    return start_daemon(server, tls);
 }
 
 /* Without memory for it there is none, and each such reply is made anew. */

@@ -114,13 +114,14 @@ struct server_settings {
 };
 
 /* Make the server of a worker, listening on listen_fd, which it consumes; -1: it only serves what
- * it is given by handoff. tls: NULL for plain HTTP. Errors: NULL and errno; the reason is logged. */
+ * it is given by handoff. tls: NULL for plain HTTP. Errors: NULL and errno; the reason is logged.
+ */
 __attribute__((warn_unused_result)) struct server *
 server_new(const struct server_settings *settings, const struct server_tls *tls, struct loop *loop,
            int listen_fd);
 
 /* Connections that come from now on use tls; the others end with their next reply. Only for a
- * server that was made with TLS. Errors: -errno, and the old one stays; the reason is logged. */
+ * server that was made with TLS. Errors: -errno, and the old one stays. */
 __attribute__((warn_unused_result)) int server_set_tls(struct server *server,
                                                        const struct server_tls *tls);
 

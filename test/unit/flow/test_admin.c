@@ -294,6 +294,9 @@ static void test_the_page_sums_the_workers(void **state)
     get(&stage, "/metrics");
     assert_true(page_has(&stage, "agent_proxy_config_last_reload_successful 1"));
     assert_true(page_tells(&stage, "agent_proxy_config_last_reload_success_timestamp_seconds 1"));
+    atomic_store(&stage.shared.outdated, 1);
+    get(&stage, "/metrics");
+    assert_true(page_has(&stage, "agent_proxy_config_last_reload_successful 0"));
     stage_close(&stage);
 }
 

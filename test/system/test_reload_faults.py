@@ -1,0 +1,68 @@
+"""What changes while the proxy runs, and cannot be put to use at once, or is not what is meant."""
+
+import contextlib
+import os
+import resource
+import time
+
+from harness.prometheus_text import parse
+from harness.reloading import (READ_AGAIN, SOON_S, SUCCESSFUL, Plain, Volume, files_of,
+                               listener_flags, served, wait_served)
+from harness.tls import client_context
+from harness.waiting import until
+
+RETRIES_S = 2.5  # at least two of them
+UNUSED = "cannot use the new certificate and key"
+USED = "the certificate and key that were read last are in use"
+
+
+@contextlib.contextmanager
+def one_descriptor(proxy, client):
+    """It may open one more: enough to read a file, and then for one worker to serve with it, not
+    for another. client is the only one that is connected."""
+    until(lambda: metric(client, "agent_proxy_connections") == 1, "the others are gone")
+    used = {int(name) for name in os.listdir(f"/proc/{proxy.pid}/fd")}
+    free = [number for number in range(max(used) + 3) if number not in used]
+    before = resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, (free[1], before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, before)
+
+
+def metric(client, name):
+    return parse(client.request("GET", "/metrics").text).value(name)
+
+
+def test_a_certificate_that_finds_no_descriptor_is_tried_again(start_proxy, gateway, pki,
+                                                               tmp_path):
+    volume = Volume(tmp_path / "listener", **files_of(pki.server))
+    proxy = start_proxy(gateway, *listener_flags(volume, pki), "--workers=2", "--workers.fill=0",
+                        tls=client_context(pki.ca, pki.client))
+    new = pki.ca.issue("new")
+    with proxy.client() as client:
+        assert metric(client, SUCCESSFUL) == 1
+        with one_descriptor(proxy, client):
+            volume.swap(**files_of(new))
+            proxy.wait_line(f'level=error .*{UNUSED}.*error="Too many open files"')
+            time.sleep(RETRIES_S)
+            assert metric(client, SUCCESSFUL) == 0
+    until(lambda: proxy.metrics().value(SUCCESSFUL) == 1, "each worker can use it", SOON_S)
+    assert {served(proxy) for _ in range(8)} == {new.serial}
+    assert proxy.log.count(UNUSED) == 1 and proxy.log.count(USED) == 1
+
+
+def test_tls_that_goes_and_comes_back_is_new_too(start_proxy, gateway, pki, tmp_path):
+    """What counts is what is served, not what was read before."""
+    def web_config(pair):
+        return f"tls_server_config: {{cert_file: {pair.cert}, key_file: {pair.key}}}".encode()
+
+    config = Plain(tmp_path / "config", web_yml=web_config(pki.server))
+    proxy = start_proxy(gateway, f"--http.config={config.web_yml}", tls=client_context(pki.ca))
+    config.swap(web_yml=b"{}")
+    proxy.wait_line("level=warn .*only with a restart")
+    new = pki.ca.issue("new")
+    config.swap(web_yml=web_config(new))
+    wait_served(proxy, new)
+    assert proxy.log.count(READ_AGAIN) == 2
