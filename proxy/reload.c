@@ -25,6 +25,7 @@ struct reload {
     const struct config *config;
     const struct log *log;
     struct material *material;
+    bool tls; /* the listener speaks it, from the start to the end */
     struct worker *const *workers;
     size_t worker_count;
     struct admin_shared *shared;
@@ -119,6 +120,7 @@ struct reload *reload_new(const struct config *config, const struct log *log,
     *reload = (struct reload){.config = config,
                               .log = log,
                               .material = material_hold(material),
+                              .tls = material->listener.tls,
                               .workers = workers,
                               .worker_count = worker_count,
                               .shared = shared,
@@ -158,9 +160,9 @@ static void swap(struct reload *reload, struct material *material)
     for (size_t i = 0; i < reload->worker_count; i++) {
         worker_set_material(reload->workers[i], material);
     }
-    if (material->listener.tls != reload->material->listener.tls) {
+    if (material->listener.tls != reload->tls) {
         log_warn(reload->log, "whether the listener speaks TLS changes only with a restart",
-                 log_str("now", reload->material->listener.tls ? "https" : "http"));
+                 log_str("now", reload->tls ? "https" : "http"));
     }
     material_release(reload->material);
     reload->material = material;

@@ -66,3 +66,5 @@ def test_tls_that_goes_and_comes_back_is_new_too(start_proxy, gateway, pki, tmp_
     config.swap(web_yml=web_config(new))
     wait_served(proxy, new)
     assert proxy.log.count(READ_AGAIN) == 2
+    warnings = [line for line in proxy.lines if "only with a restart" in line]
+    assert len(warnings) == 1 and warnings[0].endswith(" now=https")
