@@ -35,7 +35,7 @@ struct reload {
     const char *reason; /* a signal's; NULL: files or the clock */
     uint64_t due_us;
     uint64_t changed_us;              /* when the first change came that is not read yet; 0: none */
-    bool doubted;                     /* it failed, and is tried once more before that is said */
+    bool doubted;                     /* what was read is read once more before it is believed */
     char error[MATERIAL_ERROR_BYTES]; /* why it failed the last time; "": it did not */
 };
 
@@ -152,7 +152,9 @@ void reload_free(struct reload *reload)
 void reload_ask(struct reload *reload, const char *reason)
 {
     reload->reason = reason;
-    reload->due_us = 0;
+    if (!reload->doubted) { /* else it is read again in a moment, and not before */
+        reload->due_us = 0;
+    }
 }
 
 static void swap(struct reload *reload, struct material *material)
@@ -200,6 +202,19 @@ static void succeed(struct reload *reload, struct material *material)
     note(reload, true);
 }
 
+/* A certificate whose key is just being written, maybe; or a file that is written in place, empty
+ * for a moment, which means no users and no TLS. */
+static bool is_doubtful(const struct reload *reload, const struct material *material,
+                        const char *error)
+{
+    if (material == NULL) {
+        return strcmp(reload->error, error) != 0;
+    }
+    const struct material_listener *before = &reload->material->listener;
+    const struct material_listener *now = &material->listener;
+    return (before->user_count > 0 && now->user_count == 0) || (before->tls && !now->tls);
+}
+
 void reload_tick(struct reload *reload)
 {
     if (clock_now_us() < reload->due_us) {
@@ -208,8 +223,9 @@ void reload_tick(struct reload *reload)
     char error[MATERIAL_ERROR_BYTES] = "";
     reload->changed_us = 0;
     struct material *material = material_load(reload->config, error);
-    if (material == NULL && !reload->doubted && strcmp(reload->error, error) != 0) {
-        reload->doubted = true; /* a certificate whose key is just being written, maybe */
+    if (!reload->doubted && is_doubtful(reload, material, error)) {
+        material_release(material);
+        reload->doubted = true;
         reload->due_us = clock_now_us() + SETTLE_US;
         return;
     }

@@ -3,7 +3,10 @@
 import contextlib
 import os
 import resource
+import signal
 import time
+
+import pytest
 
 from harness.prometheus_text import parse
 from harness.reloading import (READ_AGAIN, SOON_S, SUCCESSFUL, Plain, Volume, files_of,
@@ -12,8 +15,11 @@ from harness.tls import client_context
 from harness.waiting import until
 
 RETRIES_S = 2.5  # at least two of them
+SETTLE_S = 0.1  # between a reading that is doubted and the next
 UNUSED = "cannot use the new certificate and key"
 USED = "the certificate and key that were read last are in use"
+UNCHANGED = "nothing has changed"
+HASH = "$2b$06$abcdefghijklmnopqrstuu6UU9xzVsCmnpwOtAmb83C8f/bD4EL9K"  # of "x"
 
 
 @contextlib.contextmanager
@@ -53,18 +59,48 @@ def test_a_certificate_that_finds_no_descriptor_is_tried_again(start_proxy, gate
     assert proxy.log.count(UNUSED) == 1 and proxy.log.count(USED) == 1
 
 
+def tls_config(pair):
+    return f"tls_server_config: {{cert_file: {pair.cert}, key_file: {pair.key}}}"
+
+
 def test_tls_that_goes_and_comes_back_is_new_too(start_proxy, gateway, pki, tmp_path):
     """What counts is what is served, not what was read before."""
-    def web_config(pair):
-        return f"tls_server_config: {{cert_file: {pair.cert}, key_file: {pair.key}}}".encode()
-
-    config = Plain(tmp_path / "config", web_yml=web_config(pki.server))
+    config = Plain(tmp_path / "config", web_yml=tls_config(pki.server).encode())
     proxy = start_proxy(gateway, f"--http.config={config.web_yml}", tls=client_context(pki.ca))
     config.swap(web_yml=b"{}")
     proxy.wait_line("level=warn .*only with a restart")
     new = pki.ca.issue("new")
-    config.swap(web_yml=web_config(new))
+    config.swap(web_yml=tls_config(new).encode())
     wait_served(proxy, new)
     assert proxy.log.count(READ_AGAIN) == 2
     warnings = [line for line in proxy.lines if "only with a restart" in line]
     assert len(warnings) == 1 and warnings[0].endswith(" now=https")
+
+
+def write_in_place(proxy, path, text):
+    """As many programs do: the file is empty first, and is read then, twice. How long that took."""
+    began_s = time.monotonic()
+    with open(path, "w", encoding="ascii") as file:
+        for _ in range(2):
+            proxy.send_signal(signal.SIGHUP)
+            time.sleep(SETTLE_S / 8)
+        file.write(text)
+    return time.monotonic() - began_s
+
+
+@pytest.mark.parametrize("protection", ["users", "tls"])
+def test_a_file_that_is_empty_for_a_moment_takes_no_protection_away(start_proxy, gateway, pki,
+                                                                    tmp_path, protection):
+    text = f"basic_auth_users: {{u: {HASH}}}" if protection == "users" else tls_config(pki.server)
+    config = Plain(tmp_path / "config", web_yml=text.encode())
+    proxy = start_proxy(gateway, f"--http.config={config.web_yml}",
+                        tls=client_context(pki.ca) if protection == "tls" else None)
+    said = 0
+    while write_in_place(proxy, config.web_yml, text) >= SETTLE_S:
+        time.sleep(1)  # the machine has other work; what comes of it is over then
+        said = len(proxy.lines)
+    log = until(lambda: [line for line in proxy.lines[said:]
+                         if READ_AGAIN in line or UNCHANGED in line], "it is read")
+    assert UNCHANGED in log[0]
+    if protection == "users":
+        assert proxy.get("/metrics").status == 401
