@@ -357,7 +357,7 @@ static void turn(struct worker *worker, uint64_t until_us)
     deadline_us = earlier(deadline_us, worker->tls_due_us);
     bool busy = loop_wait(worker->loop, deadline_us);
     take_next_material(worker);
-    if (clock_now_us() >= worker->tls_due_us) {
+    if (worker->tls_due_us != LOOP_NEVER && clock_now_us() >= worker->tls_due_us) {
         use_tls(worker);
     }
     upstream_run(worker->upstream);
