@@ -212,7 +212,12 @@ void exchange_print_peer(const struct exchange *exchange, char text[SERVER_PEER_
 
 void exchange_mark_sender(struct exchange *exchange, uint64_t until_us)
 {
-    exchange->connection->marked_until_us = until_us;
+    struct connection *connection = exchange->connection;
+    connection->marked_until_us = until_us;
+    /* Others may have the same address; who keeps a connection is known by it. */
+    if (connection->idle_since_us == 0) {
+        marks_put(exchange->server, &connection->address, until_us);
+    }
 }
 
 uint64_t exchange_sender_mark_us(const struct exchange *exchange)

@@ -1,7 +1,7 @@
 /* What the files of the server share: server.c (life, phase), connection.c (limits and deadlines of
  * connections), exchange.c (what a handler sees), mhd.c (requests and replies by libmicrohttpd),
  * direct.c, direct_reply.c and direct_turn.c (the same without it), sharing.c (with other workers),
- * tls.c. For nobody else. */
+ * marks.c (senders that come again), tls.c. For nobody else. */
 #ifndef AGENT_PROXY_SERVER_PRIVATE_H
 #define AGENT_PROXY_SERVER_PRIVATE_H
 
@@ -20,6 +20,8 @@
 #define SERVER_REPLY_HEAD_MAX  (64U * 1024U)
 
 #define CONNECTIONS_PAUSE_US (100U * 1000U) /* when no more can be opened for now */
+
+#define MARKS_MAX 64
 
 struct plain_head;
 
@@ -66,10 +68,10 @@ struct connection {
     int tls_alert;         /* that the peer sent in the clear; -1: none */
     bool tls_alert_next;   /* the head of its record is in */
     enum connection_state state;
-    bool reserved;        /* above the limit: for the proxy's own pages only */
-    uint64_t deadline_us; /* of its state; LOOP_NEVER where it has none */
-    int unread_bytes;     /* at the last look for stuck ones */
-    uint64_t idle_since_us;
+    bool reserved;            /* above the limit: for the proxy's own pages only */
+    uint64_t deadline_us;     /* of its state; LOOP_NEVER where it has none */
+    int unread_bytes;         /* at the last look for stuck ones */
+    uint64_t idle_since_us;   /* 0: no reply has gone out on it yet */
     uint64_t idle_bytes;      /* received, when it became idle */
     uint64_t marked_until_us; /* see exchange_mark_sender() */
     struct in6_addr address;  /* of the peer; IPv4 mapped */
@@ -132,6 +134,12 @@ struct exchange {
     char target_inline[EXCHANGE_TARGET_INLINE];
 };
 
+/* What connections from an address begin with. */
+struct mark {
+    struct in6_addr address;
+    uint64_t until_us; /* 0: a free place */
+};
+
 struct server {
     struct server_settings settings;
     struct loop *loop;
@@ -144,6 +152,7 @@ struct server {
     size_t active; /* of exchanges */
     struct connection_list connections[CONNECTION_STATES];
     size_t connection_count;
+    struct mark marks[MARKS_MAX];
     size_t reserved_count;       /* of them above the limit */
     struct connection *accepted; /* handed to libmicrohttpd, not yet taken up by it */
     int listen_fd;               /* -1: once stopped, or none */
@@ -233,6 +242,14 @@ void sharing_close(struct server *server);
 
 /* A connection has ended that was counted here. */
 void sharing_count_out(const struct server *server);
+
+/* -- marks.c ----------------------------------------------------------------------------------- */
+
+/* Mark an address, in the place of its mark before, or else of the one that ends first. */
+void marks_put(struct server *server, const struct in6_addr *address, uint64_t until_us);
+
+/* 0: none. */
+uint64_t marks_get(const struct server *server, const struct in6_addr *address);
 
 /* -- tls.c ------------------------------------------------------------------------------------- */
 

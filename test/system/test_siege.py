@@ -4,15 +4,16 @@ import socket
 import statistics
 import threading
 import time
+from collections import Counter
 
 import pytest
 
 from harness import wire
 from harness.bench import LOAD, Loadgen, Sink
 from harness.client import WRITE_HEADERS, WRITE_PATH
-from harness.gateway import answer
+from harness.gateway import answer, delayed
 from harness.peers import Prometheus
-from harness.scenario import MORE_WORKERS, SLOW
+from harness.scenario import MORE_WORKERS, SLOW, WORKERS
 from harness.waiting import in_background, results, until
 
 BUSY = ("--gateway.max-inflight=1",)
@@ -198,6 +199,42 @@ def test_the_first_batch_with_a_bad_member_costs_13_posts(gateway, start_proxy):
         assert len(gateway.posts) - 1 <= 13
         print(f"bad is member {bad}: {len(gateway.posts) - 1} posts")
         proxy.stop()
+
+
+def test_bad_senders_that_come_anew_for_each_request(gateway, start_proxy):
+    """Each may cost a worker one batch; from then on they travel alone, and the good ones hear only
+    204. The address is theirs too, but they keep their connections."""
+    goods, bads, rounds = 24, 6, 50
+    refused, accepted = (delayed(play, 0.005) for play in (answer(400, b"out of bounds"), answer()))
+    gateway.on_post = lambda post: refused if b"bad_" in post.decoded else accepted
+    proxy = start_proxy(gateway, *MORE_WORKERS)
+    over = threading.Event()
+
+    def good(number):
+        body = wire.body(wire.series(f"good_{number}", 1.0))
+        statuses = Counter()
+        with proxy.client() as client:
+            while not over.is_set():
+                statuses[client.write(body).status] += 1
+        return statuses
+
+    def bad(number):
+        body = wire.body(wire.series(f"bad_{number}", 1.0))
+        return Counter(proxy.write(body).status for _ in range(rounds))
+
+    good_ones = [in_background(good, number) for number in range(goods)]
+    bad_ones = [in_background(bad, number) for number in range(bads)]
+    heard_by_bad = sum(results(bad_ones, timeout_s=60), Counter())
+    over.set()
+    heard_by_good = sum(results(good_ones), Counter())
+    metrics = proxy.metrics()
+    resends = metrics.value("agent_proxy_batch_resends_total")
+    print(f"good: {heard_by_good}, bad: {heard_by_bad}, {resends:.0f} re-sends")
+    assert set(heard_by_good) == {204}
+    assert heard_by_bad == {400: bads * rounds}
+    assert metrics.value("agent_proxy_batch_resends_denied_total") == 0
+    halvings = (goods + bads - 1).bit_length()  # until one of them stands alone
+    assert resends <= WORKERS * bads * 2 * halvings
 
 
 AS_PEER = ("--tenant.path-prefix=false", "--gateway.write-path=/api/v1/write",

@@ -58,6 +58,20 @@ static inline void peer_connect(struct peer *peer, uint16_t port)
     peer_adopt(peer, fd);
 }
 
+/* The same, from another address of this machine. */
+static inline void peer_connect_from(struct peer *peer, const char *address, uint16_t port)
+{
+    struct sockaddr_in from = {.sin_family = AF_INET};
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_port = htons(port),
+                             .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(inet_pton(AF_INET, address, &from.sin_addr), 1);
+    assert_int_equal(bind(fd, (const struct sockaddr *)&from, sizeof(from)), 0);
+    assert_int_equal(connect(fd, (const struct sockaddr *)&to, sizeof(to)), 0);
+    peer_adopt(peer, fd);
+}
+
 static inline void peer_close(struct peer *peer)
 {
     if (peer->fd >= 0) {

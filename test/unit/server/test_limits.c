@@ -5,20 +5,6 @@
 #define COUNTED(metric) atomic_load(&stage.metrics.counters[METRIC_##metric])
 #define RESERVED_MOST   64 /* connections above the limit: some, and not many */
 
-/* Connect from another address of this machine. */
-static void connect_from(struct peer *client, const char *address, uint16_t port)
-{
-    struct sockaddr_in from = {.sin_family = AF_INET};
-    struct sockaddr_in to = {.sin_family = AF_INET,
-                             .sin_port = htons(port),
-                             .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(inet_pton(AF_INET, address, &from.sin_addr), 1);
-    assert_int_equal(bind(fd, (const struct sockaddr *)&from, sizeof(from)), 0);
-    assert_int_equal(connect(fd, (const struct sockaddr *)&to, sizeof(to)), 0);
-    peer_adopt(client, fd);
-}
-
 /* Ask for one of the proxy's own pages. */
 static void expect_own_page(struct stage *stage, struct peer *client)
 {
@@ -92,14 +78,14 @@ static void test_one_address_may_not_have_all(void **state)
     struct peer other;
     open_limited(&stage, 10, 2);
     for (size_t i = 0; i < 2; i++) {
-        connect_from(&clients[i], "127.0.0.1", stage.port);
+        peer_connect_from(&clients[i], "127.0.0.1", stage.port);
         send_text(&stage, &clients[i], POST_FIVE);
         expect_status(&stage, &clients[i], 200);
     }
-    connect_from(&same, "127.0.0.1", stage.port);
+    peer_connect_from(&same, "127.0.0.1", stage.port);
     send_text(&stage, &same, POST_FIVE);
     expect_status(&stage, &same, 503);
-    connect_from(&other, "127.0.0.2", stage.port);
+    peer_connect_from(&other, "127.0.0.2", stage.port);
     send_text(&stage, &other, POST_FIVE);
     expect_status(&stage, &other, 200);
     assert_int_equal(COUNTED(REJECTED_CONNECTIONS), 1);
