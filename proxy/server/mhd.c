@@ -263,6 +263,16 @@ void *mhd_on_target(void *cls, const char *target, struct MHD_Connection *mhd)
     return exchange;
 }
 
+/* libmicrohttpd's epoll is edge-triggered and it stops at a short read (but not under TLS): an end
+ * that came together with the request it has not seen. Our own end of reading is an event to it. */
+static void show_end(const struct connection *connection)
+{
+    char byte;
+    if (!connection->daemon->tls && recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
+        (void)shutdown(connection->fd, SHUT_RD);
+    }
+}
+
 void mhd_on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
                       enum MHD_RequestTerminationCode code)
 {
@@ -280,6 +290,8 @@ void mhd_on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
     }
     if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK) {
         server->ready = true; /* libmicrohttpd may leave what it closed to its next run */
+    } else {
+        show_end(exchange->connection);
     }
     connection_enter(exchange->connection, CONNECTION_IDLE);
     exchange_free(exchange, exchange->state == EXCHANGE_REPLYING &&

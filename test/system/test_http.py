@@ -1,5 +1,6 @@
 """HTTP as senders speak it: chunks, 100-continue, connections that are used again."""
 
+import socket
 import time
 
 import pytest
@@ -136,6 +137,31 @@ def test_a_sender_that_closes_its_side_still_hears_the_answer(gateway, proxy):
             pass  # to take it for gone is right as well; what is stored is then sent again
     assert proxy.write(body_of(2)).status == 204
     assert "metric_2" in arrived(gateway)
+
+
+HEALTH = ("GET", "/-/healthy")
+LAST_WORDS = {
+    "page": ([HEALTH], [200]),
+    "large page": ([("GET", "/")], [200]),
+    "two pages": ([HEALTH, HEALTH], [200, 200]),
+    "no such path": ([("GET", "/nowhere")], [404]),
+    "no such method": ([("GET", WRITE_PATH)], [405]),
+    "another type": ([("POST", WRITE_PATH, {**WRITE_HEADERS, "Content-Type": "text/plain"},
+                       b"rubbish", 4)], [415]),
+    "bad data": ([("POST", WRITE_PATH, WRITE_HEADERS, b"rubbish", 4)], [400]),
+}
+
+
+@pytest.mark.parametrize("requests, statuses", LAST_WORDS.values(), ids=LAST_WORDS)
+def test_a_request_and_the_end_in_one_segment(proxy, requests, statuses):
+    """As nc -N sends them: the client hears its reply, and at once the end."""
+    with proxy.client(5) as client:
+        client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+        for request in requests:
+            client.send_request(*request)
+        client.socket.shutdown(socket.SHUT_WR)
+        assert [client.read_response().status for _ in statuses] == statuses
+        assert client.closed_by_peer()
 
 
 def test_many_headers_and_a_long_one_are_taken_or_refused(gateway, proxy):

@@ -1,6 +1,7 @@
 /* Connections: many requests on one, clients that leave, stopping, descriptors that run out. */
 #include "server_stage.h"
 
+#include <netinet/tcp.h>
 #include <sys/resource.h>
 
 /* -- Connections ------------------------------------------------------------------------------ */
@@ -44,6 +45,44 @@ static void test_requests_sent_ahead_are_served_in_order(void **state)
     }
     expect_still_open(&stage, &client);
     peer_close(&client);
+    stage_close(&stage);
+}
+
+/* Send a text and the end behind it in one segment. */
+static void send_last(struct peer *client, const char *text)
+{
+    int one = 1;
+    assert_int_equal(setsockopt(client->fd, IPPROTO_TCP, TCP_CORK, &one, sizeof(one)), 0);
+    assert_int_equal(peer_send_some(client, text, strlen(text)), strlen(text));
+    assert_int_equal(shutdown(client->fd, SHUT_WR), 0);
+}
+
+/* It hears its replies and then, at once, the end. */
+static void test_a_client_may_end_with_its_request(void **state)
+{
+    (void)state;
+    static const char *const requests[] = {GET_METRICS, POST_FIVE,
+                                           "GET /no HTTP/1.1\r\n" HOST "\r\n",
+                                           GET_METRICS POST_FIVE GET_METRICS};
+    struct stage stage;
+    stage_open(&stage, REPLY_AT_COMPLETE);
+    for (size_t i = 0; i < 2 * COUNT(requests); i++) {
+        bool first = i < COUNT(requests); /* of its connection, else the second */
+        size_t at = i % COUNT(requests);
+        struct peer client;
+        peer_connect(&client, stage.port);
+        if (!first) {
+            send_text(&stage, &client, GET_METRICS);
+            expect_status(&stage, &client, 200);
+        }
+        send_last(&client, requests[at]);
+        for (size_t replies = at == 3 ? 3 : 1; replies > 0; replies--) {
+            expect_status(&stage, &client, at == 2 ? 404 : 200);
+        }
+        expect_end(&stage, &client);
+        await_connections(&stage, 0);
+        peer_close(&client);
+    }
     stage_close(&stage);
 }
 
@@ -402,6 +441,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_connection_serves_many_requests),
         cmocka_unit_test(test_requests_sent_ahead_are_served_in_order),
+        cmocka_unit_test(test_a_client_may_end_with_its_request),
         cmocka_unit_test(test_a_client_may_ask_for_the_end),
         cmocka_unit_test(test_many_clients_at_once),
         cmocka_unit_test(test_a_client_gone_amid_its_body),
