@@ -113,11 +113,19 @@ static void cut(struct connection *connection)
     append(connection, CONNECTION_WAITING);
 }
 
+/* libmicrohttpd's epoll is edge-triggered and it stops at a short read: an end that came together
+ * with the last bytes it never sees. */
+static bool has_left(const struct connection *connection)
+{
+    char byte;
+    return !connection->direct && recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 /* Between requests libmicrohttpd does not tell of a head that trickles in, but the kernel does. The
  * fast path leaves it at the first byte of such a head. */
 static void look_at_idle(struct connection *connection, uint64_t now_us)
 {
-    if (now_us - connection->idle_since_us >= IDLE_US) {
+    if (now_us - connection->idle_since_us >= IDLE_US || has_left(connection)) {
         cut(connection);
         return;
     }
@@ -146,9 +154,7 @@ static void end_overdue(struct server *server, uint64_t now_us)
     }
 }
 
-/* libmicrohttpd's epoll is edge-triggered and it stops at a short read: an end that came together
- * with the last bytes it never sees. What such a connection holds is given back now and not at its
- * deadline. */
+/* What a connection holds whose client has left is given back now and not at its deadline. */
 static void end_left(struct server *server, uint64_t now_us)
 {
     static const enum connection_state receiving[] = {CONNECTION_HEAD, CONNECTION_BODY};
@@ -160,9 +166,8 @@ static void end_left(struct server *server, uint64_t now_us)
     for (size_t i = 0; i < sizeof(receiving) / sizeof(receiving[0]); i++) {
         struct connection *next;
         for (struct connection *c = server->connections[receiving[i]].first; c != NULL; c = next) {
-            char byte;
             next = c->next;
-            if (!c->direct && recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
+            if (has_left(c)) {
                 cut(c);
             }
         }

@@ -2,6 +2,8 @@
  * may be about what it does. */
 #include "passing_time.h"
 
+#include <netinet/tcp.h>
+
 #define COUNTED(metric) atomic_load(&stage.metrics.counters[METRIC_##metric])
 #define RESERVED_MOST   64 /* connections above the limit: some, and not many */
 
@@ -290,6 +292,28 @@ static void test_a_slow_head_on_a_connection_that_was_idle(void **state)
     stage_close(&stage);
 }
 
+/* A client that dies within its next request line: of so little libmicrohttpd tells nothing, nor
+ * does it see the end. */
+static void test_an_end_within_a_request_line_is_seen_within_10_s(void **state)
+{
+    (void)state;
+    int one = 1;
+    struct stage stage;
+    struct peer client;
+    open_limited(&stage, 10, 10);
+    peer_connect(&client, stage.port);
+    send_text(&stage, &client, GET_METRICS);
+    expect_status(&stage, &client, 200);
+    assert_int_equal(setsockopt(client.fd, IPPROTO_TCP, TCP_CORK, &one, sizeof(one)), 0);
+    assert_int_equal(peer_send_some(&client, "GET /me", 7), 7);
+    assert_int_equal(shutdown(client.fd, SHUT_WR), 0);
+    pass_time(&stage, 11 * SEC_US);
+    assert_int_equal(server_connections(stage.server), 0);
+    assert_int_equal(COUNTED(CONNECTIONS_OVERDUE), 0);
+    peer_close(&client);
+    stage_close(&stage);
+}
+
 /* Each request on a connection has its full time. */
 static void test_time_begins_anew_with_each_request(void **state)
 {
@@ -324,6 +348,7 @@ int main(void)
         cmocka_unit_test(test_a_reply_that_nobody_takes_has_60_s),
         cmocka_unit_test(test_an_idle_connection_may_rest),
         cmocka_unit_test(test_a_slow_head_on_a_connection_that_was_idle),
+        cmocka_unit_test(test_an_end_within_a_request_line_is_seen_within_10_s),
         cmocka_unit_test(test_time_begins_anew_with_each_request),
     };
     return cmocka_run_group_tests_name("server/server limits", tests, NULL, NULL);
