@@ -12,6 +12,7 @@
 #include "wire/basic_auth.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -53,6 +54,7 @@ struct guard {
     struct memory wrong;
     struct check *checks;
     struct log_gate log_gate;
+    struct log_gate thread_gate;
 };
 
 /* -- Memory ----------------------------------------------------------------------------------- */
@@ -95,11 +97,23 @@ static void refuse(struct guard *guard, struct exchange *exchange, const char *u
                         user != NULL ? "wrong user or password" : "a user and password are needed");
 }
 
-static void refuse_for_now(struct guard *guard, struct exchange *exchange)
+/* status: of password_checker_add(). */
+static void refuse_for_now(struct guard *guard, struct exchange *exchange, int status)
 {
     static const struct server_header headers[] = {{"Retry-After", "5"}, {NULL, NULL}};
+    uint64_t held_back;
+    bool crowded = status == -EAGAIN;
     metrics_add(guard->context->metrics, METRIC_REJECTED_PASSWORD_CHECKS, 1);
-    exchange_reply_text(exchange, 503, headers, "too many passwords wait to be checked");
+    if (!crowded &&
+        log_gate_pass(&guard->thread_gate, clock_now_us(), LOG_INTERVAL_US, &held_back)) {
+        log_error(
+            guard->context->log,
+            "cannot make the thread that checks passwords: see the limits of tasks and memory",
+            log_u64("held_back", held_back));
+    }
+    exchange_reply_text(exchange, 503, headers,
+                        crowded ? "too many passwords wait to be checked"
+                                : "passwords cannot be checked for now");
 }
 
 /* -- Checks ----------------------------------------------------------------------------------- */
@@ -115,9 +129,9 @@ static struct check *check_of(struct guard *guard, const uint8_t *digest)
 }
 
 /* An unknown user's password is checked as well, against another's: the time of the answer does not
- * tell who exists. NULL: there is no room. */
-static struct check *begin_check(struct guard *guard, const uint8_t *digest,
-                                 const struct basic_auth *auth)
+ * tell who exists. Errors: as password_checker_add(). */
+static int begin_check(struct guard *guard, const uint8_t *digest, const struct basic_auth *auth,
+                       struct check **begun)
 {
     size_t user = 0;
     while (user < guard->user_count && strcmp(guard->users[user].name, auth->user) != 0) {
@@ -129,25 +143,25 @@ static struct check *begin_check(struct guard *guard, const uint8_t *digest,
     memcpy(check->digest, digest, PASSWORD_DIGEST_BYTES);
     memcpy(check->user, auth->user, user_bytes);
     check->user_exists = exists;
-    if (password_checker_add(guard->checker, auth->password, guard->users[exists ? user : 0].hash,
-                             check) != 0) {
+    int status = password_checker_add(guard->checker, auth->password,
+                                      guard->users[exists ? user : 0].hash, check);
+    if (status != 0) {
         free(check);
-        return NULL;
+        return status;
     }
     check->next = guard->checks;
     guard->checks = check;
-    return check;
+    *begun = check;
+    return 0;
 }
 
 static void wait_for_check(struct guard *guard, struct exchange *exchange, const uint8_t *digest,
                            const struct basic_auth *auth)
 {
     struct check *check = check_of(guard, digest);
-    if (check == NULL) {
-        check = begin_check(guard, digest, auth);
-    }
-    if (check == NULL) {
-        refuse_for_now(guard, exchange);
+    int status = check == NULL ? begin_check(guard, digest, auth, &check) : 0;
+    if (status != 0) {
+        refuse_for_now(guard, exchange, status);
         return;
     }
     struct waiter *waiter = alloc_zero(1, sizeof(*waiter));

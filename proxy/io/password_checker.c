@@ -119,9 +119,8 @@ int password_checker_add(struct password_checker *checker, const char *password,
                          void *arg)
 {
     if (!checker->has_thread) {
-        int error = pthread_create(&checker->thread, NULL, run, checker);
-        if (error != 0) {
-            return -error;
+        if (pthread_create(&checker->thread, NULL, run, checker) != 0) {
+            return -ENOMEM; /* its own EAGAIN says the same */
         }
         checker->has_thread = true;
     }

@@ -26,7 +26,7 @@ void password_checker_free(struct password_checker *checker);
 
 /* Ask whether password is the one of hash, a bcrypt hash; both are copied, and the password is
  * wiped after use. arg comes back from password_checker_take().
- * Errors: -EAGAIN: too many wait; -ENOMEM, -errno of making a thread. */
+ * Errors: -EAGAIN: too many wait; -ENOMEM: no thread can be made. */
 __attribute__((warn_unused_result)) int password_checker_add(struct password_checker *checker,
                                                              const char *password, const char *hash,
                                                              void *arg);

@@ -1,5 +1,6 @@
 """Fixtures of the system tests; what they are made of is in harness/."""
 
+import os
 import shutil
 import sys
 
@@ -12,6 +13,8 @@ from harness.gateway import Gateway
 from harness.pki import Pki
 from harness.proxy import Proxy
 from harness.tls import TlsGateway
+
+USER = 200000 + os.getpid()  # nobody else's, so that only our own use is limited
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -73,3 +76,13 @@ def start_proxy():
 def proxy(gateway, start_proxy):
     """A proxy with default settings in front of the scripted gateway."""
     return start_proxy(gateway)
+
+
+@pytest.fixture
+def as_user():
+    """A wrapper that gives the program another user, who may read what root may."""
+    if os.geteuid() != 0:
+        pytest.skip("becoming another user needs root")
+    rights = "+dac_override,+dac_read_search"
+    return ["setpriv", f"--reuid={USER}", "--clear-groups", f"--inh-caps={rights}",
+            f"--ambient-caps={rights}", "--"]

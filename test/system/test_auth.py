@@ -13,6 +13,7 @@ from harness import wire
 from harness.client import WRITE_HEADERS, WRITE_PATH
 from harness.gateway import answer
 from harness.peers import Prometheus
+from harness.process import run
 from harness.waiting import until
 
 with warnings.catch_warnings():
@@ -56,8 +57,8 @@ def start(start_proxy, web_config):
     """A proxy that asks for a password; its log never shows one."""
     proxies = []
 
-    def start(gateway, flag=None, *flags):
-        proxies.append(start_proxy(gateway, flag or web_config(), *flags))
+    def start(gateway, flag=None, *flags, **options):
+        proxies.append(start_proxy(gateway, flag or web_config(), *flags, **options))
         return proxies[-1]
 
     yield start
@@ -148,6 +149,23 @@ def test_too_many_checks_are_put_off(gateway, start, web_config, body):
     assert {response.status for response in responses} == {401, 503}
     assert rejected(proxy, "password_checks") == len(late)
     assert not gateway.posts
+
+
+def test_a_check_that_finds_no_thread_says_so(gateway, start, as_user, body):
+    proxy = start(gateway, wrapper=as_user)
+
+    def limit_threads(count):
+        run([*as_user, "prlimit", f"--pid={proxy.pid}", f"--nproc={count}:"]).check_returncode()
+
+    limit_threads(1)
+    for _ in range(3):
+        response = proxy.write(body, Authorization=ALICE)
+        assert (response.status, response.text) == (503, "passwords cannot be checked for now\n")
+        assert int(response.headers.get("Retry-After")) > 0
+    limit_threads(100)
+    assert proxy.write(body, Authorization=ALICE).status == 204
+    proxy.wait_line("level=error .*cannot make the thread that checks passwords")
+    assert proxy.log.count("cannot make the thread") == 1
 
 
 def test_a_client_that_leaves_while_it_is_checked_does_no_harm(gateway, start, web_config, body):

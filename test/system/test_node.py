@@ -16,7 +16,6 @@ from harness.proxy import Proxy
 from harness.waiting import in_background, until
 
 SOON_S = 2.0  # within which a changed file that is watched is in use
-USER = 200000 + os.getpid()  # nobody else's, so that only our own instances are taken
 
 # Takes all instances that its user may have, says so and stays until its input ends.
 HOLDER = """
@@ -44,16 +43,6 @@ def wait_sent(proxy, gateway, authorization):
         return gateway.posts[-1].headers.get("Authorization") == authorization
 
     until(sent, f"the gateway sees {authorization}", SOON_S)
-
-
-@pytest.fixture
-def as_user():
-    """A wrapper that gives the program another user, who may read what root may."""
-    if os.geteuid() != 0:
-        pytest.skip("becoming another user needs root")
-    rights = "+dac_override,+dac_read_search"
-    return ["setpriv", f"--reuid={USER}", "--clear-groups", f"--inh-caps={rights}",
-            f"--ambient-caps={rights}", "--"]
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ struct password_checker {
     size_t done; /* of them; the rest is under way */
     bool answers[PASSWORD_CHECKS_MAX];
     size_t taken;
+    bool has_no_thread; /* and can make none */
 };
 
 static inline void fake_answer(struct password_checker *checker, bool matches)
@@ -33,6 +34,9 @@ static inline void fake_answer(struct password_checker *checker, bool matches)
 int password_checker_add(struct password_checker *checker, const char *password, const char *hash,
                          void *arg)
 {
+    if (checker->has_no_thread) {
+        return -ENOMEM;
+    }
     if (checker->count == PASSWORD_CHECKS_MAX) {
         return -EAGAIN;
     }

@@ -10,6 +10,7 @@
 #include "fake_exchange.h"
 #include "fake_password_checker.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 /* "Basic " and base64 of: */
@@ -40,7 +41,7 @@ struct stage {
 static void stage_open(struct stage *stage)
 {
     int ends[2];
-    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(pipe2(ends, O_NONBLOCK), 0); /* a line that is missing is not waited for */
     fake_now_us = FAKE_START_US;
     *stage = (struct stage){.log = {.sink = &stage->log_sink}, .log_end = ends[0]};
     log_sink_init(&stage->log_sink, ends[1]);
@@ -265,6 +266,32 @@ static void test_too_many_checks_are_put_off(void **state)
     stage_close(&stage);
 }
 
+static void test_without_a_thread_it_is_said(void **state)
+{
+    (void)state;
+    char text[4096] = "";
+    struct stage stage;
+    struct exchange exchange;
+    stage_open(&stage);
+    stage.checker.has_no_thread = true;
+    for (unsigned i = 0; i < 3; i++) {
+        assert_false(writes(&stage, &exchange, ALICE));
+        assert_int_equal(exchange.status, 503);
+        assert_true(exchange_retry_after_s(&exchange) > 0);
+        exchange_clear(&exchange);
+    }
+    assert_int_equal(COUNTED(REJECTED_PASSWORD_CHECKS), 3);
+    assert_true(read(stage.log_end, text, sizeof(text) - 1) > 0);
+    const char *line = strstr(text, "cannot make the thread that checks passwords");
+    assert_non_null(line);
+    assert_null(strstr(line + 1, "cannot make")); /* once, for all three */
+    stage.checker.has_no_thread = false;
+    assert_false(writes(&stage, &exchange, ALICE));
+    answer(&stage, true);
+    assert_true(exchange.admitted);
+    stage_close(&stage);
+}
+
 static void test_one_that_goes_is_forgotten(void **state)
 {
     (void)state;
@@ -345,6 +372,7 @@ int main(void)
         cmocka_unit_test(test_a_wrong_password_is_refused_and_remembered),
         cmocka_unit_test(test_an_unknown_user_costs_a_check_and_never_passes),
         cmocka_unit_test(test_too_many_checks_are_put_off),
+        cmocka_unit_test(test_without_a_thread_it_is_said),
         cmocka_unit_test(test_one_that_goes_is_forgotten),
         cmocka_unit_test(test_other_users_forget_what_was_checked),
         cmocka_unit_test(test_the_log_names_the_user_but_not_the_password),
