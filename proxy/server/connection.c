@@ -295,7 +295,7 @@ bool connection_open(struct server *server, int fd, const struct in6_addr *addre
     connection->daemon = server->daemon;
     connection->fd = fd;
     connection->address = *address;
-    connection->marked_until_us = marks_get(server, address);
+    connection->came_marked_us = marks_get(server, address);
     connection->reserved = reserved;
     append(connection, CONNECTION_HEAD);
     server->connection_count++;

@@ -210,17 +210,24 @@ void exchange_print_peer(const struct exchange *exchange, char text[SERVER_PEER_
     }
 }
 
+static bool is_first_of_connection(const struct exchange *exchange)
+{
+    return exchange->connection->idle_since_us == 0;
+}
+
 void exchange_mark_sender(struct exchange *exchange, uint64_t until_us)
 {
     struct connection *connection = exchange->connection;
     connection->marked_until_us = until_us;
-    /* Others may have the same address; who keeps a connection is known by it. */
-    if (connection->idle_since_us == 0) {
+    if (is_first_of_connection(exchange)) {
         marks_put(exchange->server, &connection->address, until_us);
     }
 }
 
+/* Others may have the same address, so it says nothing of who keeps a connection. */
 uint64_t exchange_sender_mark_us(const struct exchange *exchange)
 {
-    return exchange->connection->marked_until_us;
+    const struct connection *connection = exchange->connection;
+    return is_first_of_connection(exchange) ? connection->came_marked_us
+                                            : connection->marked_until_us;
 }

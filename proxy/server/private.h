@@ -74,6 +74,7 @@ struct connection {
     uint64_t idle_since_us;   /* 0: no reply has gone out on it yet */
     uint64_t idle_bytes;      /* received, when it became idle */
     uint64_t marked_until_us; /* see exchange_mark_sender() */
+    uint64_t came_marked_us;  /* of its address as it came: for its first request */
     struct in6_addr address;  /* of the peer; IPv4 mapped */
     struct loop_watch watch;  /* of what comes; with libmicrohttpd, of the peer's end only */
     bool watched;

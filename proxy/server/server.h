@@ -211,10 +211,10 @@ void exchange_stream_ready(struct exchange *exchange);
 /* Cut the connection, whatever the exchange waits for; on_end follows. */
 void exchange_abort(struct exchange *exchange);
 
-/* Remember something of the sender, for as long as its connection lasts: a time, 0 at first. Said
- * before the connection's first reply, it is remembered of the peer's address too, and connections
- * that come from there later begin with it: some senders make a new one for each request. Of
- * addresses the 64 are kept whose times end last. Units: [us] monotonic. */
+/* Remember something of the sender, for as long as its connection lasts: a time, 0 at first. Some
+ * senders make a new connection for each request: said of the first exchange of a connection, it is
+ * remembered of the peer's address too, for the first exchange of those that come from there later.
+ * Of addresses the 64 are kept whose times end last. Units: [us] monotonic. */
 void exchange_mark_sender(struct exchange *exchange, uint64_t until_us);
 uint64_t exchange_sender_mark_us(const struct exchange *exchange);
 

@@ -84,6 +84,23 @@ static void test_a_sender_that_stays_is_known_by_its_connection_alone(void **sta
     stage_close(&stage);
 }
 
+/* Nor is it held against a sender that stays for longer than a request. */
+static void test_a_mark_of_an_address_is_of_first_requests_alone(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct peer stays;
+    open_either(&stage);
+    assert_true(come_from(&stage, 1, 1000) == 0);
+    connect_from(&stays, &stage, 1);
+    assert_true(exchange_with(&stage, &stays, 0) == 1000);
+    assert_true(exchange_with(&stage, &stays, 2000) == 0);
+    assert_true(exchange_with(&stage, &stays, 0) == 2000);
+    assert_true(come_from(&stage, 1, 0) == 1000);
+    peer_close(&stays);
+    stage_close(&stage);
+}
+
 /* A connection that was there before its address was marked is another sender's. */
 static void test_a_mark_is_not_of_connections_that_were_there(void **state)
 {
@@ -150,6 +167,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_sender_that_comes_again_is_known_by_its_address),
         cmocka_unit_test(test_a_sender_that_stays_is_known_by_its_connection_alone),
+        cmocka_unit_test(test_a_mark_of_an_address_is_of_first_requests_alone),
         cmocka_unit_test(test_a_mark_is_not_of_connections_that_were_there),
         cmocka_unit_test(test_a_first_reply_is_the_first_of_either_path),
         cmocka_unit_test(test_the_marks_that_last_longest_are_kept),
