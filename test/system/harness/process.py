@@ -49,6 +49,12 @@ class Process:
     def log(self):
         return "\n".join(self.lines)
 
+    def cpu_s(self):
+        """CPU time that it has used so far."""
+        with open(f"/proc/{self.pid}/stat", encoding="ascii") as stat:
+            fields = stat.read().rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def running(self):
         return self._child.poll() is None
 

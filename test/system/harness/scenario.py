@@ -159,7 +159,7 @@ def _in_turn(number):
 
 
 def _play(scenario, stage):
-    begin = _usage(stage.proxy.pid)
+    begin = _usage(stage.proxy)
     threads = [sender.start(f"sender {number}")
                for number, sender in enumerate(_senders(scenario, stage))]
     deadline = time.monotonic() + 2 * LONGEST_S
@@ -169,22 +169,20 @@ def _play(scenario, stage):
             stage.fail("senders", f"not done after {2 * LONGEST_S:g} s")
             break
     cpu_s, memory_mib = (after - before
-                         for after, before in zip(_usage(stage.proxy.pid), begin))
+                         for after, before in zip(_usage(stage.proxy), begin))
     if scenario.cpu_s_max and not SLOW and cpu_s > scenario.cpu_s_max:
         stage.fail("proxy", f"used {cpu_s:.2f} s of CPU, not {scenario.cpu_s_max} at most")
     if scenario.memory_mib_max and not SLOW and memory_mib > scenario.memory_mib_max:
         stage.fail("proxy", f"grew by {memory_mib:.1f} MiB, not {scenario.memory_mib_max} at most")
 
 
-def _usage(pid):
+def _usage(proxy):
     """CPU time in s, and the peak of memory in MiB."""
-    with open(f"/proc/{pid}/stat") as stat:
-        fields = stat.read().rpartition(") ")[2].split()
-    with open(f"/proc/{pid}/status") as status:
+    with open(f"/proc/{proxy.pid}/status", encoding="ascii") as status:
         peak = re.search(r"VmHWM:\s+(\d+)", status.read())
     if not peak:
         raise Failed("the proxy has ended")
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), int(peak[1]) / 1024
+    return proxy.cpu_s(), int(peak[1]) / 1024
 
 
 def _check(scenario, stage, gateway):
