@@ -213,7 +213,7 @@ static void free_workers(struct program *program, size_t count)
     }
 }
 
-/* All that needs a descriptor is there before one of them runs: senders may take all that are left.
+/* What stays open is open before one of them runs, and so before senders come for descriptors.
  * The first, which accepts, is the last to run: whoever is given a connection is there to serve it,
  * and each gets its part of those that wait already. */
 static int start_workers(struct program *program)
@@ -328,7 +328,6 @@ static bool all_ended(const struct program *program)
 
 static void stop_workers(struct program *program)
 {
-    atomic_store(&program->shared.stopping, true);
     for (size_t i = 0; i < program->count; i++) {
         if (program->workers[i] != NULL) {
             worker_stop(program->workers[i]);

@@ -113,9 +113,7 @@ static void cut(struct connection *connection)
     append(connection, CONNECTION_WAITING);
 }
 
-/* libmicrohttpd's epoll is edge-triggered and it stops at a short read: an end that came together
- * with the last bytes it never sees. */
-static bool has_left(const struct connection *connection)
+bool connection_has_left(const struct connection *connection)
 {
     char byte;
     return !connection->direct && recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
@@ -125,7 +123,7 @@ static bool has_left(const struct connection *connection)
  * fast path leaves it at the first byte of such a head. */
 static void look_at_idle(struct connection *connection, uint64_t now_us)
 {
-    if (now_us - connection->idle_since_us >= IDLE_US || has_left(connection)) {
+    if (now_us - connection->idle_since_us >= IDLE_US || connection_has_left(connection)) {
         cut(connection);
         return;
     }
@@ -167,7 +165,7 @@ static void end_left(struct server *server, uint64_t now_us)
         struct connection *next;
         for (struct connection *c = server->connections[receiving[i]].first; c != NULL; c = next) {
             next = c->next;
-            if (has_left(c)) {
+            if (connection_has_left(c)) {
                 cut(c);
             }
         }

@@ -263,12 +263,11 @@ void *mhd_on_target(void *cls, const char *target, struct MHD_Connection *mhd)
     return exchange;
 }
 
-/* libmicrohttpd's epoll is edge-triggered and it stops at a short read (but not under TLS): an end
- * that came together with the request it has not seen. Our own end of reading is an event to it. */
+/* Our own end of reading is an event to libmicrohttpd, where the peer's was none. Under TLS it
+ * reads on by itself. */
 static void show_end(const struct connection *connection)
 {
-    char byte;
-    if (!connection->daemon->tls && recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
+    if (!connection->daemon->tls && connection_has_left(connection)) {
         (void)shutdown(connection->fd, SHUT_RD);
     }
 }

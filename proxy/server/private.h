@@ -189,6 +189,11 @@ struct server {
 /* Accept what waits, at most count_max, and serve it or hand it to another worker. */
 void connections_accept(struct server *server, unsigned count_max);
 
+/* Whether the peer of a connection with libmicrohttpd sends no more, and all that it sent was read.
+ * libmicrohttpd's epoll is edge-triggered and it stops at a short read: an end that came together
+ * with the last bytes it never sees. */
+bool connection_has_left(const struct connection *connection);
+
 /* Whether another connection may be opened in this turn, in which reserved of those above the
  * limits were: no more of them than can be heard before they have to go for others. */
 bool connections_may_open(const struct server *server, unsigned reserved);

@@ -13,9 +13,8 @@ import pytest
 
 from harness import wire
 from harness.proxy import Proxy
+from harness.reloading import SOON_S
 from harness.waiting import in_background, until
-
-SOON_S = 2.0  # within which a changed file that is watched is in use
 
 # Takes all instances that its user may have, says so and stays until its input ends.
 HOLDER = """
