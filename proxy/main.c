@@ -49,6 +49,7 @@ struct program {
     struct status *status;    /* NULL: disabled */
     struct cgroup_limits limits;
     struct budget budget;
+    struct budget large_bodies; /* of it: what large ones on their way in may hold */
     struct admin_shared shared;
     struct metrics *metrics[WORKERS_MAX];
     struct worker *workers[WORKERS_MAX];
@@ -99,6 +100,11 @@ static void limit_bodies(struct program *program)
                  log_u64("memory_budget_bytes", budget_bytes));
         program->config.limits_body_bytes = budget_bytes;
     }
+    /* Half, so that the usual ones have the other; but one that is allowed must fit. */
+    uint64_t large_bytes = budget_bytes / 2 > program->config.limits_body_bytes
+                               ? budget_bytes / 2
+                               : program->config.limits_body_bytes;
+    budget_init(&program->large_bodies, (size_t)large_bytes);
 }
 
 static void size_up(struct program *program)
@@ -178,6 +184,7 @@ static int make_workers(struct program *program)
             .config = &program->config,
             .log = &program->log,
             .budget = &program->budget,
+            .large_bodies = &program->large_bodies,
             .metrics = program->metrics[i],
             .shared = &program->shared,
             .material = program->material,

@@ -233,6 +233,7 @@ struct worker *worker_new(const struct worker_settings *settings)
     worker->context = (struct flow_context){.config = settings->config,
                                             .log = settings->log,
                                             .budget = settings->budget,
+                                            .large_bodies = settings->large_bodies,
                                             .metrics = settings->metrics,
                                             .gateway_seen_us = &settings->shared->gateway_seen_us,
                                             .gateway = &settings->shared->gateway};

@@ -22,6 +22,7 @@ struct worker_settings {
     const struct config *config;
     const struct log *log;
     struct budget *budget;
+    struct budget *large_bodies; /* see flow_context */
     struct metrics *metrics;
     struct admin_shared *shared;
     struct material *material; /* held by the worker, not consumed */

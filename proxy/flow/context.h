@@ -15,6 +15,7 @@ struct flow_context {
     const struct config *config;
     const struct log *log;
     struct budget *budget;
+    struct budget *large_bodies;       /* of it: what large ones on their way in may hold */
     struct metrics *metrics;           /* the worker's own */
     _Atomic uint64_t *gateway_seen_us; /* when the gateway last answered, on any worker */
     struct gateway_state *gateway;     /* what became of the last writes, on any worker */

@@ -20,6 +20,7 @@
 
 #define SCRATCH_KEPT_BYTES   (4U * 1024U * 1024U) /* a larger one is given back after its use */
 #define CHUNKED_CHARGE_BYTES (64U * 1024U)
+#define USUAL_BODIES         64U                  /* as many usual ones are in the budget */
 #define HELD_BYTES_MAX_LEAST (4U * 1024U * 1024U) /* below it there is nothing to be saved */
 
 struct intake {
@@ -97,6 +98,16 @@ static bool charge(struct intake *intake, struct request *request, size_t bytes)
         return false;
     }
     request->charged_bytes += bytes;
+    if (request->charged_bytes <= request->context->budget->limit / USUAL_BODIES) {
+        return true;
+    }
+    /* A large one counts as such with all that it was ever charged. */
+    if (!budget_take(request->context->large_bodies,
+                     request->charged_bytes - request->large_bytes)) {
+        defer(intake, request, "the proxy holds as many bytes of large bodies as it may");
+        return false;
+    }
+    request->large_bytes = request->charged_bytes;
     return true;
 }
 
@@ -142,8 +153,10 @@ static void on_body(void *owner, struct exchange *exchange, const uint8_t *data,
     if (size > request->charged_bytes) {
         /* Chunked: it doubles as the buffer does, and so does its charge. */
         size_t room = request->charged_bytes > 0 ? request->charged_bytes : CHUNKED_CHARGE_BYTES;
+        size_t most = (size_t)config->limits_body_bytes - request->charged_bytes;
         size_t more = size - request->charged_bytes;
-        if (!charge(intake, request, more > room ? more : room)) {
+        more = more > room ? more : room;
+        if (!charge(intake, request, more < most ? more : most)) {
             return;
         }
     }
@@ -244,7 +257,7 @@ static void on_complete(void *owner, struct exchange *exchange)
 {
     struct intake *intake = owner;
     struct request *request = exchange_state(exchange);
-    request_count_in(request, &intake->held_bytes);
+    request_is_whole(request, &intake->held_bytes);
     bool good = body_is_good(intake, request);
     if (intake->scratch.capacity > SCRATCH_KEPT_BYTES) {
         buf_deinit(&intake->scratch);

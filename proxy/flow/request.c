@@ -32,11 +32,20 @@ struct request *request_new(const struct flow_context *context, struct exchange 
     return request;
 }
 
-void request_count_in(struct request *request, uint64_t *bytes)
+static void end_large(struct request *request)
+{
+    if (request->large_bytes > 0) {
+        budget_give(request->context->large_bodies, request->large_bytes);
+        request->large_bytes = 0;
+    }
+}
+
+void request_is_whole(struct request *request, uint64_t *bytes)
 {
     *request->counted_in -= request->body.size;
     *bytes += request->body.size;
     request->counted_in = bytes;
+    end_large(request);
 }
 
 void request_free(struct request *request)
@@ -45,6 +54,7 @@ void request_free(struct request *request)
     *request->counted_in -= request->body.size;
     buf_deinit(&request->body);
     budget_give(request->context->budget, request->charged_bytes);
+    end_large(request);
     free(request);
 }
 

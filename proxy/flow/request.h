@@ -23,6 +23,7 @@ struct request {
     struct batch *batch;         /* NULL until joined */
     struct buf body;             /* compressed, as it came */
     size_t charged_bytes;        /* of the memory budget */
+    size_t large_bytes;          /* of them, among large bodies on their way in */
     uint64_t *counted_in;        /* with its body.size, until it is freed */
     struct snappy_block block;   /* of body, once whole */
     struct write_request_counts counts;
@@ -35,8 +36,8 @@ struct request {
 __attribute__((warn_unused_result)) struct request *
 request_new(const struct flow_context *context, struct exchange *exchange, uint64_t *bytes);
 
-/* From now on its body counts in other bytes. */
-void request_count_in(struct request *request, uint64_t *bytes);
+/* Its body is whole, and from now on counts in other bytes. */
+void request_is_whole(struct request *request, uint64_t *bytes);
 
 /* Free it and give its bytes back to the budget. It must have no exchange any more. */
 void request_free(struct request *request);

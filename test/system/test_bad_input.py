@@ -10,7 +10,7 @@ import snappy
 
 from harness import http1, wire
 from harness.client import WRITE_HEADERS, WRITE_PATH
-from harness.waiting import in_background
+from harness.waiting import in_background, until
 
 MIB = 1 << 20
 LIMITS = ("--limits.body-bytes=1048576", "--limits.decoded-bytes=2097152")
@@ -131,6 +131,23 @@ def test_a_body_above_the_memory_budget_can_never_fit(gateway, start_proxy):
     proxy = start_proxy(gateway, "--limits.memory-bytes=1MiB")
     assert refused(proxy.write(bytes(MIB + 1)), 413, f"limit of {MIB} bytes")
     assert proxy.write(wire.body(wire.series("up", 1.0))).status == 204
+
+
+def test_lengths_that_are_only_declared_hold_up_nobody(gateway, start_proxy, good_body):
+    proxy = start_proxy(gateway, "--limits.memory-bytes=64MiB")
+
+    def used():
+        return proxy.metrics().value("agent_proxy_memory_budget_used_bytes")
+
+    with proxy.client() as first, proxy.client() as second:
+        for client in first, second:
+            headers = {**WRITE_HEADERS, "Content-Length": str(32 * MIB)}
+            client.send(client.head("POST", WRITE_PATH, headers) + b"and no more")
+            until(lambda: used() >= 32 * MIB, "a large body is on its way")
+        assert proxy.write(good_body).status == 204
+        assert refused(proxy.write(bytes(2 * MIB)), 503, "large bodies")
+    until(lambda: used() == 0, "nothing is held for those that went")
+    assert refused(proxy.write(bytes(32 * MIB)), 400, "snappy")
 
 
 def test_a_decompression_bomb_is_refused_by_its_first_bytes(gateway, proxy):

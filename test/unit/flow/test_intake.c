@@ -17,9 +17,12 @@
 #define BODY_MAX      100000
 #define DECODED_MAX   ((size_t)32 << 20)
 #define BUDGET_BYTES  ((size_t)1 << 20)
-#define RETRY_AFTER_S 11 /* what the batcher says */
+#define LARGE_BYTES   (BUDGET_BYTES / 64) /* a body of more is a large one */
+#define RETRY_AFTER_S 11                  /* what the batcher says */
 #define BATCH_BYTES   20000
 #define DEADLINE_US   (25U * 1000U * 1000U)
+
+#define LARGE_BODIES_BYTES (BUDGET_BYTES / 2) /* of the budget, for all of them on their way in */
 
 #define PROTOBUF                                 \
     {                                            \
@@ -61,6 +64,7 @@ unsigned batcher_retry_after_s(struct batcher *batcher, uint64_t held_bytes)
 struct stage {
     struct config config;
     struct budget budget;
+    struct budget large_bodies;
     struct metrics metrics;
     struct flow_context context;
     struct batcher batcher;
@@ -79,8 +83,11 @@ static void stage_open(struct stage *stage)
                                        .batch_max_bytes = BATCH_BYTES,
                                        .gateway_max_inflight = 1}};
     budget_init(&stage->budget, BUDGET_BYTES);
-    stage->context = (struct flow_context){
-        .config = &stage->config, .budget = &stage->budget, .metrics = &stage->metrics};
+    budget_init(&stage->large_bodies, LARGE_BODIES_BYTES);
+    stage->context = (struct flow_context){.config = &stage->config,
+                                           .budget = &stage->budget,
+                                           .large_bodies = &stage->large_bodies,
+                                           .metrics = &stage->metrics};
     counting_without_memory = false;
     stage->intake = intake_new(&stage->context, &stage->batcher);
     assert_non_null(stage->intake);
@@ -91,6 +98,7 @@ static void stage_close(struct stage *stage)
 {
     intake_free(stage->intake);
     assert_int_equal(budget_used(&stage->budget), 0);
+    assert_int_equal(budget_used(&stage->large_bodies), 0);
     assert_int_equal(counting_held_bytes, 0);
 }
 
@@ -214,6 +222,7 @@ static void expect_added(struct stage *stage, const struct bytes *body)
     assert_ptr_equal(request->block.elements, request->body.data + request->block.prefix_bytes);
     assert_int_equal(request->block.elements_bytes + request->block.prefix_bytes, body->size);
     assert_int_equal(budget_used(&stage->budget), request->charged_bytes);
+    assert_int_equal(budget_used(&stage->large_bodies), 0); /* it is on its way no more */
     stage->batcher.added = 0;
     request_accept(request);
     request_free(request);
@@ -479,6 +488,13 @@ static void test_a_decoded_length_over_the_limit(void **state)
 
 /* -- Memory ----------------------------------------------------------------------------------- */
 
+static void make_longest(struct bytes *body)
+{
+    while (body->size < BODY_MAX) {
+        put_byte(body, 0);
+    }
+}
+
 static void test_a_body_that_the_budget_does_not_hold(void **state)
 {
     (void)state;
@@ -508,9 +524,7 @@ static void test_a_chunked_body_that_outgrows_the_budget(void **state)
     struct stage stage;
     struct bytes body = {0};
     stage_open(&stage);
-    while (body.size < BODY_MAX) {
-        put_byte(&body, 0);
-    }
+    make_longest(&body);
     for (size_t room = 0; room < 200000; room += 7000) {
         assert_true(budget_take(&stage.budget, BUDGET_BYTES - room));
         begin(&stage, USUAL, SERVER_BODY_UNKNOWN);
@@ -526,6 +540,55 @@ static void test_a_chunked_body_that_outgrows_the_budget(void **state)
         }
     }
     assert_true(COUNTED(REJECTED_BUDGET) >= BODY_MAX / 7000);
+    bytes_free(&body);
+    stage_close(&stage);
+}
+
+/* A length is soon declared: what has not come yet must leave room for the usual bodies. */
+static void test_large_bodies_on_their_way_hold_a_part_of_the_budget(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct bytes body = {0};
+    stage_open(&stage);
+    make_longest(&body);
+    assert_true(budget_take(&stage.large_bodies, LARGE_BODIES_BYTES - LARGE_BYTES)); /* others */
+    begin(&stage, USUAL, LARGE_BYTES + 1);
+    expect_said(&stage, 503, "the proxy holds as many bytes of large bodies as it may");
+    assert_int_equal(COUNTED(REJECTED_BUDGET), 1);
+
+    begin(&stage, USUAL, LARGE_BYTES); /* a usual one */
+    assert_int_equal(budget_used(&stage.budget), LARGE_BYTES);
+    assert_int_equal(budget_used(&stage.large_bodies), LARGE_BODIES_BYTES - LARGE_BYTES);
+    end(&stage);
+    stage.batcher.forgotten = 0;
+
+    begin(&stage, USUAL, SERVER_BODY_UNKNOWN); /* one that grows */
+    bring_body(&stage, body.data, body.size, 1000);
+    expect_said(&stage, 503, "the proxy holds as many bytes of large bodies as it may");
+
+    budget_give(&stage.large_bodies, LARGE_BODIES_BYTES - LARGE_BYTES);
+    begin(&stage, USUAL, BODY_MAX);
+    assert_int_equal(budget_used(&stage.large_bodies), BODY_MAX);
+    end(&stage); /* the sender went */
+    stage.batcher.forgotten = 0;
+    bytes_free(&body);
+    stage_close(&stage);
+}
+
+static void test_a_chunked_body_is_charged_for_no_more_than_may_come(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct bytes body = {0};
+    stage_open(&stage);
+    make_longest(&body);
+    begin(&stage, USUAL, SERVER_BODY_UNKNOWN);
+    bring_body(&stage, body.data, body.size, 1000);
+    assert_int_equal(budget_used(&stage.budget), BODY_MAX);
+    assert_int_equal(budget_used(&stage.large_bodies), BODY_MAX);
+    end(&stage);
+    stage.batcher.forgotten = 0;
     bytes_free(&body);
     stage_close(&stage);
 }
@@ -568,6 +631,7 @@ static void open_wide(struct stage *stage)
     stage_open(stage);
     stage->config.limits_body_bytes = WINDOW_BYTES;
     budget_init(&stage->budget, 4 * WINDOW_BYTES);
+    budget_init(&stage->large_bodies, 4 * WINDOW_BYTES);
 }
 
 /* A good body of exactly so many bytes, of some MiB: one literal that holds one unknown field. */
@@ -780,6 +844,7 @@ static void test_a_large_scratch_is_given_back(void **state)
     make_body(&large, 1000 * 1000);
     stage.config.limits_body_bytes = large.size;
     stage.budget.limit = 2 * large.size;
+    stage.large_bodies.limit = large.size;
     deliver(&stage, &small);
     expect_added(&stage, &small);
     size_t kept = counting_held_bytes;
@@ -966,6 +1031,8 @@ int main(void)
         cmocka_unit_test(test_a_decoded_length_over_the_limit),
         cmocka_unit_test(test_a_body_that_the_budget_does_not_hold),
         cmocka_unit_test(test_a_chunked_body_that_outgrows_the_budget),
+        cmocka_unit_test(test_large_bodies_on_their_way_hold_a_part_of_the_budget),
+        cmocka_unit_test(test_a_chunked_body_is_charged_for_no_more_than_may_come),
         cmocka_unit_test(test_no_memory_is_503),
         cmocka_unit_test(test_no_more_is_held_than_is_of_use),
         cmocka_unit_test(test_a_request_is_held_until_its_verdict),
