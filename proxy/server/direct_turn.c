@@ -23,6 +23,20 @@ static void append(struct connection_queue *queue, struct connection *connection
     queue->last = connection;
 }
 
+static void prepend(struct connection_queue *queue, struct connection *connection)
+{
+    assert(connection->queue == NULL);
+    connection->queue = queue;
+    connection->queue_prev = NULL;
+    connection->queue_next = queue->first;
+    if (queue->first != NULL) {
+        queue->first->queue_prev = connection;
+    } else {
+        queue->last = connection;
+    }
+    queue->first = connection;
+}
+
 void direct_leave_queue(struct connection *connection)
 {
     struct connection_queue *queue = connection->queue;
@@ -61,6 +75,17 @@ void direct_park(struct connection *connection, uint64_t again_us)
     append(&connection->server->direct_parked, connection);
 }
 
+/* What is read in part is held and of no use yet: it goes on first. Nobody waits for what is
+ * dropped. */
+static void cut_short(struct connection *connection)
+{
+    if (connection->state == CONNECTION_BODY && connection->exchange->reply_status == 0) {
+        prepend(&connection->server->direct_ready, connection);
+    } else {
+        direct_make_ready(connection);
+    }
+}
+
 /* -- The phase --------------------------------------------------------------------------------- */
 
 static bool turn_is_full(const struct server *server)
@@ -74,7 +99,7 @@ static void go_on(struct connection *connection)
     direct_leave_queue(connection);
     while (direct_step(connection)) {
         if (turn_is_full(server)) {
-            direct_make_ready(connection);
+            cut_short(connection);
             return;
         }
     }
@@ -115,9 +140,9 @@ void direct_run(struct server *server)
 uint64_t direct_deadline_us(const struct server *server)
 {
     const struct connection *waits = server->direct_parked.first;
-    bool cut_short = turn_is_full(server); /* there may be room for it */
+    bool was_full = turn_is_full(server); /* there may be room for it */
     if (server->direct_replies.first != NULL || server->direct_ready.first != NULL ||
-        (waits != NULL && cut_short)) {
+        (waits != NULL && was_full)) {
         return 0;
     }
     return waits != NULL ? waits->again_us : LOOP_NEVER;

@@ -215,6 +215,33 @@ static void test_after_a_reply_the_next_request_queues(void **state)
     stage_close(&stage);
 }
 
+/* What is read in part is held and of no use yet. */
+static void test_a_body_that_is_begun_is_ended_before_another_begins(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct senders senders;
+    stage_open_direct(&stage, REPLY_AT_COMPLETE);
+    stage.room_bytes = 10 * 1000; /* so that turns end amid bodies */
+    senders_open_writes(&stage, &senders, SENDERS);
+    loop_wait(stage.loop, 0);
+    server_run(stage.server);
+    size_t cut_short = 0;
+    while (server_deadline_us(stage.server) == 0) {
+        size_t begun = 0;
+        for (size_t i = 0; i < stage.count; i++) {
+            begun += stage.seen[i].body.size > 0 && stage.seen[i].body.size < SENDER_BYTES;
+        }
+        assert_in_range(begun, 0, 1);
+        cut_short += begun;
+        server_run(stage.server);
+    }
+    assert_true(cut_short > 0);
+    assert_int_equal(received(&stage), SENDERS * SENDER_BYTES);
+    senders_close(&senders);
+    stage_close(&stage);
+}
+
 /* Those who send many at once get no more turns than those who wait for each reply. */
 static void test_requests_of_one_connection_come_one_a_round(void **state)
 {
@@ -248,6 +275,7 @@ int main(void)
         cmocka_unit_test(test_what_a_full_turn_leaves_of_a_reply_goes_on_without_an_event),
         cmocka_unit_test(test_replies_do_not_wait_for_requests),
         cmocka_unit_test(test_after_a_reply_the_next_request_queues),
+        cmocka_unit_test(test_a_body_that_is_begun_is_ended_before_another_begins),
         cmocka_unit_test(test_requests_of_one_connection_come_one_a_round),
     };
     return cmocka_run_group_tests_name("server/server direct turn", tests, NULL, NULL);
