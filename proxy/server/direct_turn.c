@@ -1,11 +1,15 @@
 /* Whose turn it is on the fast path: first those that are replied to, then those that bring
  * requests, each in order. Of these a turn takes a bounded number of bytes, so what was read is
- * decoded, joined and sent before more is read. */
+ * decoded, joined and sent before more is read: few at first, so that after a pause the first of
+ * those that have come is not answered with the last, and more while there is more to do. */
 #include "server/private.h"
 
 #include <assert.h>
 
-#define TURN_BYTES (1024U * 1024U) /* taken in; the read that reaches them ends a turn */
+/* Taken in by a turn; the read that reaches them ends it. */
+#define TURN_BYTES_MIN (64U * 1024U)
+#define TURN_BYTES_MAX (1024U * 1024U)
+#define TURN_GROWTH    4U
 
 /* -- Those that can go on ---------------------------------------------------------------------- */
 
@@ -90,7 +94,7 @@ static void cut_short(struct connection *connection)
 
 static bool turn_is_full(const struct server *server)
 {
-    return server->direct_taken >= TURN_BYTES;
+    return server->direct_taken >= server->direct_turn_bytes;
 }
 
 static void go_on(struct connection *connection)
@@ -128,10 +132,20 @@ static struct connection *next_to_go_on(struct server *server)
     return waits != NULL && may_go_on(waits) ? waits : server->direct_ready.first;
 }
 
+static void begin_turn(struct server *server)
+{
+    size_t bytes = TURN_BYTES_MIN;
+    if (server->direct_taken > 0 && turn_is_full(server)) {
+        bytes = TURN_GROWTH * server->direct_turn_bytes;
+    }
+    server->direct_turn_bytes = bytes < TURN_BYTES_MAX ? bytes : TURN_BYTES_MAX;
+    server->direct_taken = 0;
+}
+
 void direct_run(struct server *server)
 {
     struct connection *next;
-    server->direct_taken = 0;
+    begin_turn(server);
     while (!turn_is_full(server) && (next = next_to_go_on(server)) != NULL) {
         go_on(next);
     }

@@ -176,6 +176,7 @@ struct server {
     struct connection_queue direct_replies; /* somebody waits for them */
     struct connection_queue direct_ready;
     struct connection_queue direct_parked; /* for room, in the order in which they came */
+    size_t direct_turn_bytes;              /* that a turn takes in now */
     size_t direct_taken;                   /* [bytes] in this turn */
     const struct plain_head *direct_plain; /* while a handler is told of a head */
     struct buf direct_no_content;

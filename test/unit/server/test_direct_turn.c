@@ -2,7 +2,8 @@
  * a turn takes no more than its share. */
 #include "server_stage.h"
 
-#define TURN_BYTES   (1024U * 1024U)
+#define FIRST_BYTES  (64U * 1024U)   /* of a turn after one that found less to do */
+#define TURN_BYTES   (1024U * 1024U) /* of the longest */
 #define ROOM_OVER    (128U * 1024U) /* [bytes] by which a turn may overshoot: what one read takes */
 #define SENDERS      40
 #define SENDER_BYTES (60U * 1000U) /* what the kernel takes for a connection, unread */
@@ -64,7 +65,7 @@ static void run_first_turn(struct stage *stage)
 {
     loop_wait(stage->loop, 0);
     server_run(stage->server);
-    assert_in_range(received(stage), TURN_BYTES, TURN_BYTES + ROOM_OVER);
+    assert_in_range(received(stage), FIRST_BYTES, FIRST_BYTES + ROOM_OVER);
 }
 
 /* Go on without any event for as long as the server wants to. No turn takes more than its share. */
@@ -95,6 +96,30 @@ static void test_a_turn_takes_its_share_and_goes_on_without_an_event(void **stat
         senders_close(&senders);
         stage_close(&stage);
     }
+}
+
+/* Whoever came first after a pause does not wait for all who came meanwhile. */
+static void test_turns_are_short_at_first_and_grow(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open_direct(&stage, REPLY_AT_COMPLETE);
+    for (unsigned pause = 0; pause < 2; pause++) {
+        struct senders senders;
+        size_t before = received(&stage);
+        senders_open_writes(&stage, &senders, SENDERS);
+        loop_wait(stage.loop, 0);
+        for (size_t share = FIRST_BYTES; share <= TURN_BYTES; share *= 4) {
+            server_run(stage.server);
+            assert_in_range(received(&stage) - before, share, share + ROOM_OVER);
+            before = received(&stage);
+        }
+        run_while_wanted(&stage);
+        settle(&stage);
+        assert_int_equal(received(&stage), (pause + 1) * SENDERS * SENDER_BYTES);
+        senders_close(&senders);
+    }
+    stage_close(&stage);
 }
 
 static void test_those_that_waited_go_on_without_an_event(void **state)
@@ -143,7 +168,7 @@ static void test_a_turn_ends_amid_heads_too(void **state)
     senders_open(&stage, &senders, SENDERS, &requests);
     loop_wait(stage.loop, 0);
     server_run(stage.server);
-    assert_in_range(stage.count, 1, (TURN_BYTES + ROOM_OVER) / LONG_BYTES);
+    assert_in_range(stage.count, 1, (FIRST_BYTES + ROOM_OVER) / LONG_BYTES);
     run_while_wanted(&stage);
     assert_int_equal(stage.count, SENDERS * EACH);
     bytes_free(&requests);
@@ -156,7 +181,7 @@ static void test_what_a_full_turn_leaves_of_a_reply_goes_on_without_an_event(voi
 {
     (void)state;
 
-    enum { LAST = TURN_BYTES / SENDER_BYTES }; /* makes the turn full */
+    enum { LAST = FIRST_BYTES / SENDER_BYTES }; /* makes the turn full */
 
     struct stage stage;
     struct senders senders;
@@ -270,6 +295,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_turn_takes_its_share_and_goes_on_without_an_event),
+        cmocka_unit_test(test_turns_are_short_at_first_and_grow),
         cmocka_unit_test(test_those_that_waited_go_on_without_an_event),
         cmocka_unit_test(test_a_turn_ends_amid_heads_too),
         cmocka_unit_test(test_what_a_full_turn_leaves_of_a_reply_goes_on_without_an_event),
