@@ -186,17 +186,12 @@ static void fail(struct reload *reload, const char *error)
     note(reload, false);
 }
 
-static void succeed(struct reload *reload, struct material *material)
+static void succeed(struct reload *reload, bool changed)
 {
-    if (material->fingerprint != reload->material->fingerprint) {
-        swap(reload, material);
-    } else {
-        if (reload->error[0] != '\0') {
-            log_info(reload->log, "reload works again, nothing has changed");
-        } else if (reload->reason != NULL) {
-            log_info(reload->log, "nothing has changed", log_str("reason", reload->reason));
-        }
-        material_release(material);
+    if (!changed && reload->error[0] != '\0') {
+        log_info(reload->log, "reload works again, nothing has changed");
+    } else if (!changed && reload->reason != NULL) {
+        log_info(reload->log, "nothing has changed", log_str("reason", reload->reason));
     }
     reload->error[0] = '\0';
     note(reload, true);
@@ -207,12 +202,10 @@ static void succeed(struct reload *reload, struct material *material)
 static bool is_doubtful(const struct reload *reload, const struct material *material,
                         const char *error)
 {
-    if (material == NULL) {
-        return strcmp(reload->error, error) != 0;
-    }
     const struct material_listener *before = &reload->material->listener;
     const struct material_listener *now = &material->listener;
-    return (before->user_count > 0 && now->user_count == 0) || (before->tls && !now->tls);
+    return (error[0] != '\0' && strcmp(reload->error, error) != 0) ||
+           (before->user_count > 0 && now->user_count == 0) || (before->tls && !now->tls);
 }
 
 void reload_tick(struct reload *reload)
@@ -220,23 +213,30 @@ void reload_tick(struct reload *reload)
     if (clock_now_us() < reload->due_us) {
         return;
     }
-    char error[MATERIAL_ERROR_BYTES] = "";
+    char error[MATERIAL_ERROR_BYTES];
     reload->changed_us = 0;
-    struct material *material = material_load(reload->config, error);
+    struct material *material = material_load_again(reload->config, reload->material, error);
     if (!reload->doubted && is_doubtful(reload, material, error)) {
         material_release(material);
         reload->doubted = true;
         reload->due_us = clock_now_us() + SETTLE_US;
         return;
     }
-    if (material != NULL) {
-        succeed(reload, material);
-    } else {
+    bool failed = error[0] != '\0';
+    bool changed = material->fingerprint != reload->material->fingerprint;
+    if (failed) {
         fail(reload, error);
+    } else {
+        succeed(reload, changed);
+    }
+    if (changed) {
+        swap(reload, material);
+    } else {
+        material_release(material);
     }
     reload->doubted = false;
     reload->reason = NULL;
-    reload->due_us = clock_now_us() + (material != NULL ? RECHECK_US : RETRY_US);
+    reload->due_us = clock_now_us() + (failed ? RETRY_US : RECHECK_US);
 }
 
 uint64_t reload_deadline_us(const struct reload *reload)

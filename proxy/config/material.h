@@ -1,6 +1,6 @@
 /* What the settings point to outside of the program: certificates, keys, passwords, tokens, and
- * the files that name them. Read as one, validated as a whole, then constant; read again when a
- * file changes, and swapped as one.
+ * the files that name them. It has two sides, each validated as a whole; read again when a file
+ * changes, and constant in between. What is wrong with one side keeps nothing new from the other.
  *
  * Sources: the TLS flags; --http.config in the form of Prometheus' web configuration;
  * --gateway.config and --gateway.config-file in the form of the Go agent-proxy's HTTP client. */
@@ -48,6 +48,8 @@ struct material_listener {
     size_t user_count;
     struct material_header *headers;
     size_t header_count;
+    uint64_t fingerprint;   /* of all contents: equal where nothing changed; 0: nothing was read */
+    struct material *owner; /* of all of it; NULL: the material that it is in */
 };
 
 /* The gateway's side, for writes and reads. NULL: not given. */
@@ -65,6 +67,8 @@ struct material_gateway {
     uint64_t max_idle_conns_per_host;
     uint64_t max_conns_per_host; /* 0: no limit */
     enum material_tls_version min_version;
+    uint64_t fingerprint;   /* as of the listener */
+    struct material *owner; /* as of the listener */
 };
 
 /* A file that was read, and what it was then. Owner: the material. */
@@ -79,7 +83,7 @@ struct material {
     struct material_gateway gateway;
     struct material_file *files; /* all that were read: what to watch for a change */
     size_t file_count;
-    uint64_t fingerprint; /* of all contents: equal where nothing changed */
+    uint64_t fingerprint; /* of both sides */
 };
 
 #define MATERIAL_ERROR_BYTES 512
@@ -88,6 +92,13 @@ struct material {
  * Errors: NULL, and one line in error that names the file or flag and why; no secret is in it. */
 __attribute__((warn_unused_result)) struct material *
 material_load(const struct config *config, char error[MATERIAL_ERROR_BYTES]);
+
+/* The same while before is in use, which keeps it in part: a side that cannot be read or is not
+ * valid stays as it is there, and error has the line about it (the last, where both are so), else
+ * "". Does not fail. */
+__attribute__((warn_unused_result)) struct material *
+material_load_again(const struct config *config, struct material *before,
+                    char error[MATERIAL_ERROR_BYTES]);
 
 struct material *material_hold(struct material *material);
 void material_release(struct material *material); /* NULL is passed over */

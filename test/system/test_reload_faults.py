@@ -8,8 +8,9 @@ import time
 
 import pytest
 
+from harness import wire
 from harness.prometheus_text import parse
-from harness.reloading import (READ_AGAIN, SOON_S, SUCCESSFUL, Plain, Volume, files_of,
+from harness.reloading import (FAILED, READ_AGAIN, SOON_S, SUCCESSFUL, Plain, Volume, files_of,
                                listener_flags, served, wait_served)
 from harness.tls import client_context
 from harness.waiting import until
@@ -104,3 +105,31 @@ def test_a_file_that_is_empty_for_a_moment_takes_no_protection_away(start_proxy,
     assert UNCHANGED in log[0]
     if protection == "users":
         assert proxy.get("/metrics").status == 401
+
+
+def test_what_is_wrong_with_one_side_keeps_nothing_new_from_the_other(start_proxy, gateway, pki,
+                                                                      tmp_path):
+    listener = Volume(tmp_path / "listener", **files_of(pki.server))
+    token = Volume(tmp_path / "token", token=b"first")
+    proxy = start_proxy(gateway, *listener_flags(listener, pki),
+                        f"--gateway.config=authorization: {{credentials_file: {token.token}}}",
+                        tls=client_context(pki.ca, pki.client))
+    listener.swap(**files_of(pki.expired))
+    proxy.wait_line(f'level=error .*{FAILED}" error=.*expired')
+    token.swap(token=b"second")
+    proxy.wait_line(READ_AGAIN)
+    assert served(proxy) == pki.server.serial
+    assert proxy.write(wire.body(wire.series("up", 1.0))).status == 204
+    assert gateway.posts[0].headers.get("Authorization") == "Bearer second"
+    assert proxy.metrics().value(SUCCESSFUL) == 0
+
+    token.swap(token=b"")
+    proxy.wait_line(f'level=error .*{FAILED}" error=.*credentials_file')
+    new = pki.ca.issue("new")
+    listener.swap(**files_of(new))
+    wait_served(proxy, new)
+    assert proxy.write(wire.body(wire.series("up", 1.0))).status == 204
+    assert gateway.posts[1].headers.get("Authorization") == "Bearer second"
+    assert proxy.metrics().value(SUCCESSFUL) == 0
+    token.swap(token=b"third")
+    until(lambda: proxy.metrics().value(SUCCESSFUL) == 1, "all of it is good again", SOON_S)

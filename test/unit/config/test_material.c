@@ -7,26 +7,46 @@
 
 #include <pthread.h>
 
-static void test_both_sides(void **state)
-{
-    (void)state;
-    struct certs certs = certs_make(3600);
+/* Both sides, each from files. Owner: the test, by scene_open() and scene_close(). */
+struct scene {
+    struct certs certs;
     struct folder folder;
     char cert[PATH_MAX];
     char key[PATH_MAX];
     char token[PATH_MAX];
     char yaml[PATH_MAX + 64];
     char error[MATERIAL_ERROR_BYTES];
-    folder_init(&folder);
-    memcpy(cert, folder_write(&folder, "c", certs.cert), PATH_MAX);
-    memcpy(key, folder_write(&folder, "k", certs.key), PATH_MAX);
-    memcpy(token, folder_write(&folder, "t", "one\n"), PATH_MAX);
-    (void)snprintf(yaml, sizeof(yaml), "bearer_token_file: %s", token);
-    struct config config = {.server_tls_cert = cert, .server_tls_key = key, .gateway_config = yaml};
-    struct material *first = material_load(&config, error);
-    struct material *same = material_load(&config, error);
-    (void)folder_write(&folder, "t", "two\n");
-    struct material *changed = material_load(&config, error);
+    struct config config;
+};
+
+static void scene_open(struct scene *scene)
+{
+    scene->certs = certs_make(3600);
+    folder_init(&scene->folder);
+    memcpy(scene->cert, folder_write(&scene->folder, "c", scene->certs.cert), PATH_MAX);
+    memcpy(scene->key, folder_write(&scene->folder, "k", scene->certs.key), PATH_MAX);
+    memcpy(scene->token, folder_write(&scene->folder, "t", "one\n"), PATH_MAX);
+    (void)snprintf(scene->yaml, sizeof(scene->yaml), "bearer_token_file: %s", scene->token);
+    scene->config = (struct config){.server_tls_cert = scene->cert,
+                                    .server_tls_key = scene->key,
+                                    .gateway_config = scene->yaml};
+}
+
+static void scene_close(struct scene *scene)
+{
+    folder_deinit(&scene->folder);
+    certs_free(&scene->certs);
+}
+
+static void test_both_sides(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_open(&scene);
+    struct material *first = material_load(&scene.config, scene.error);
+    struct material *same = material_load(&scene.config, scene.error);
+    (void)folder_write(&scene.folder, "t", "two\n");
+    struct material *changed = material_load(&scene.config, scene.error);
     assert_non_null(first);
     assert_non_null(same);
     assert_non_null(changed);
@@ -36,16 +56,73 @@ static void test_both_sides(void **state)
     assert_int_equal(first->fingerprint, same->fingerprint);
     assert_int_not_equal(first->fingerprint, changed->fingerprint);
     assert_int_equal(first->file_count, 3);
-    assert_string_equal(first->files[2].path, token);
+    assert_string_equal(first->files[2].path, scene.token);
     material_release(first);
     material_release(same);
     material_release(changed);
 
-    (void)folder_write(&folder, "t", "");
-    assert_null(material_load(&config, error)); /* what was read before is freed */
-    assert_non_null(strstr(error, "--gateway.config: line 1: bearer_token_file: "));
-    folder_deinit(&folder);
-    certs_free(&certs);
+    (void)folder_write(&scene.folder, "t", "");
+    assert_null(material_load(&scene.config, scene.error)); /* what was read before is freed */
+    assert_non_null(strstr(scene.error, "--gateway.config: line 1: bearer_token_file: "));
+    scene_close(&scene);
+}
+
+/* Load again in the place of *material. */
+static void load_again(struct scene *scene, struct material **material)
+{
+    struct material *before = *material;
+    memset(scene->error, 'x', sizeof(scene->error));
+    *material = material_load_again(&scene->config, before, scene->error);
+    assert_non_null(*material);
+    material_release(before); /* what is kept of it is held */
+}
+
+static void test_a_side_that_fails_stays_as_it_is(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_open(&scene);
+    struct material *material = material_load(&scene.config, scene.error);
+    assert_non_null(material);
+    load_again(&scene, &material);
+    assert_string_equal(scene.error, "");
+
+    (void)folder_write(&scene.folder, "c", "no certificate");
+    uint64_t unchanged = material->fingerprint;
+    load_again(&scene, &material);
+    assert_non_null(strstr(scene.error, scene.cert));
+    assert_int_equal(material->fingerprint, unchanged);
+    for (unsigned i = 0; i < 3; i++) { /* the side stays, though what it was kept from goes */
+        (void)folder_write(&scene.folder, "t", i % 2 == 0 ? "two" : "three");
+        load_again(&scene, &material);
+        assert_non_null(strstr(scene.error, scene.cert));
+        assert_string_equal(material->listener.cert_pem, scene.certs.cert);
+        assert_string_equal(material->gateway.authorization,
+                            i % 2 == 0 ? "Bearer two" : "Bearer three");
+        assert_int_not_equal(material->fingerprint, unchanged);
+    }
+
+    (void)folder_write(&scene.folder, "c", scene.certs.cert);
+    load_again(&scene, &material);
+    assert_string_equal(scene.error, "");
+    assert_null(material->listener.owner);
+
+    struct certs others = certs_make(3600);
+    (void)folder_write(&scene.folder, "c", others.cert);
+    (void)folder_write(&scene.folder, "k", others.key);
+    (void)folder_write(&scene.folder, "t", "");
+    load_again(&scene, &material);
+    assert_non_null(strstr(scene.error, scene.token));
+    assert_string_equal(material->listener.cert_pem, others.cert);
+    assert_string_equal(material->gateway.authorization, "Bearer two");
+    certs_free(&others);
+
+    (void)folder_write(&scene.folder, "k", "no key");
+    unchanged = material->fingerprint;
+    load_again(&scene, &material);
+    assert_int_equal(material->fingerprint, unchanged);
+    material_release(material);
+    scene_close(&scene);
 }
 
 static void test_nothing_to_read(void **state)
@@ -95,6 +172,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_both_sides),
+        cmocka_unit_test(test_a_side_that_fails_stays_as_it_is),
         cmocka_unit_test(test_nothing_to_read),
         cmocka_unit_test(test_the_last_holder_frees),
     };
