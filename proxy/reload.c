@@ -56,7 +56,7 @@ static void on_files(struct loop_watch *watch, uint32_t events)
 
 static void warn(const struct log *log, const struct material *material)
 {
-    if (material->gateway.insecure_skip_verify) {
+    if (material->gateway->insecure_skip_verify) {
         log_warn(log,
                  "the gateway's certificate is not verified: whoever is on the way can read "
                  "and change all data",
@@ -81,9 +81,25 @@ static bool open_watch(struct reload *reload)
     return reload->files != NULL;
 }
 
+static size_t count_files(const struct material *material)
+{
+    return material->listener->files.count + material->gateway->files.count;
+}
+
+static void watch_side(struct reload *reload, const struct material_files *files)
+{
+    for (size_t i = 0; i < files->count; i++) {
+        int status = file_watch_add(reload->files, files->paths[i]);
+        if (status != 0) {
+            log_warn(reload->log, "cannot watch a file for changes, will look now and then",
+                     log_str("file", files->paths[i]), log_str("error", strerror(-status)));
+        }
+    }
+}
+
 static void watch_files(struct reload *reload)
 {
-    if (reload->material->file_count == 0) {
+    if (count_files(reload->material) == 0) {
         return;
     }
     if (!open_watch(reload)) {
@@ -91,14 +107,8 @@ static void watch_files(struct reload *reload)
                  log_str("error", strerror(errno)));
         return;
     }
-    for (size_t i = 0; i < reload->material->file_count; i++) {
-        int status = file_watch_add(reload->files, reload->material->files[i].path);
-        if (status != 0) {
-            log_warn(reload->log, "cannot watch a file for changes, will look now and then",
-                     log_str("file", reload->material->files[i].path),
-                     log_str("error", strerror(-status)));
-        }
-    }
+    watch_side(reload, &reload->material->listener->files);
+    watch_side(reload, &reload->material->gateway->files);
 }
 
 static void note(struct reload *reload, bool successful)
@@ -120,7 +130,7 @@ struct reload *reload_new(const struct config *config, const struct log *log,
     *reload = (struct reload){.config = config,
                               .log = log,
                               .material = material_hold(material),
-                              .tls = material->listener.tls,
+                              .tls = material->listener->tls,
                               .workers = workers,
                               .worker_count = worker_count,
                               .shared = shared,
@@ -130,7 +140,7 @@ struct reload *reload_new(const struct config *config, const struct log *log,
     watch_files(reload);
     warn(log, material);
     note(reload, true);
-    if (material->file_count > 0) {
+    if (count_files(material) > 0) {
         reload->due_us = clock_now_us() + RETRY_US; /* changed since it was read, unwatched? */
     }
     return reload;
@@ -157,12 +167,24 @@ void reload_ask(struct reload *reload, const char *reason)
     }
 }
 
-static void swap(struct reload *reload, struct material *material)
+/* Which sides of the material are others than those in use; NULL: none. */
+static const char *changed_side(const struct reload *reload, const struct material *material)
+{
+    const struct material *used = reload->material;
+    bool listener = material->listener->files.fingerprint != used->listener->files.fingerprint;
+    bool gateway = material->gateway->files.fingerprint != used->gateway->files.fingerprint;
+    if (listener && gateway) {
+        return "both";
+    }
+    return listener ? "listener" : gateway ? "gateway" : NULL;
+}
+
+static void swap(struct reload *reload, struct material *material, const char *side)
 {
     for (size_t i = 0; i < reload->worker_count; i++) {
         worker_set_material(reload->workers[i], material);
     }
-    if (material->listener.tls != reload->tls) {
+    if (material->listener->tls != reload->tls) {
         log_warn(reload->log, "whether the listener speaks TLS changes only with a restart",
                  log_str("now", reload->tls ? "https" : "http"));
     }
@@ -172,7 +194,7 @@ static void swap(struct reload *reload, struct material *material)
     warn(reload->log, material);
     log_info(reload->log, "certificates and credentials were read again",
              log_str("reason", reload->reason != NULL ? reload->reason : "a file changed"),
-             log_u64("files", material->file_count));
+             log_str("side", side), log_u64("files", count_files(material)));
 }
 
 static void fail(struct reload *reload, const char *error)
@@ -189,6 +211,7 @@ static void fail(struct reload *reload, const char *error)
 static void succeed(struct reload *reload, bool changed)
 {
     if (!changed && reload->error[0] != '\0') {
+        watch_files(reload); /* what was gone has not been watched since */
         log_info(reload->log, "reload works again, nothing has changed");
     } else if (!changed && reload->reason != NULL) {
         log_info(reload->log, "nothing has changed", log_str("reason", reload->reason));
@@ -202,8 +225,8 @@ static void succeed(struct reload *reload, bool changed)
 static bool is_doubtful(const struct reload *reload, const struct material *material,
                         const char *error)
 {
-    const struct material_listener *before = &reload->material->listener;
-    const struct material_listener *now = &material->listener;
+    const struct material_listener *before = reload->material->listener;
+    const struct material_listener *now = material->listener;
     return (error[0] != '\0' && strcmp(reload->error, error) != 0) ||
            (before->user_count > 0 && now->user_count == 0) || (before->tls && !now->tls);
 }
@@ -213,7 +236,7 @@ void reload_tick(struct reload *reload)
     if (clock_now_us() < reload->due_us) {
         return;
     }
-    char error[MATERIAL_ERROR_BYTES];
+    char error[MATERIAL_ERROR_BYTES] = "";
     reload->changed_us = 0;
     struct material *material = material_load_again(reload->config, reload->material, error);
     if (!reload->doubted && is_doubtful(reload, material, error)) {
@@ -222,17 +245,17 @@ void reload_tick(struct reload *reload)
         reload->due_us = clock_now_us() + SETTLE_US;
         return;
     }
+    const char *side = changed_side(reload, material);
+    if (side != NULL) {
+        swap(reload, material, side);
+    } else {
+        material_release(material);
+    }
     bool failed = error[0] != '\0';
-    bool changed = material->fingerprint != reload->material->fingerprint;
     if (failed) {
         fail(reload, error);
     } else {
-        succeed(reload, changed);
-    }
-    if (changed) {
-        swap(reload, material);
-    } else {
-        material_release(material);
+        succeed(reload, side != NULL);
     }
     reload->doubted = false;
     reload->reason = NULL;

@@ -1,5 +1,5 @@
 /* Certificates, keys, passwords and tokens change while the program runs: their files are watched,
- * read again, judged as a whole, and handed to the workers, or left as they were. */
+ * read again, judged by sides, and handed to the workers, or left as they were. */
 #ifndef AGENT_PROXY_RELOAD_H
 #define AGENT_PROXY_RELOAD_H
 

@@ -78,8 +78,8 @@ struct worker {
 static size_t idle_connections(const struct config *config, const struct material *material)
 {
     uint64_t wanted = config->gateway_max_inflight + config->reads_max_inflight;
-    const uint64_t limits[] = {material->gateway.max_idle_conns_per_host,
-                               material->gateway.max_idle_conns};
+    const uint64_t limits[] = {material->gateway->max_idle_conns_per_host,
+                               material->gateway->max_idle_conns};
     for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
         wanted = limits[i] > 0 && limits[i] < wanted ? limits[i] : wanted;
     }
@@ -119,7 +119,7 @@ static struct upstream *make_upstream(struct worker *worker)
                 .connect_timeout_us = CONNECT_TIMEOUT_US,
                 .write_timeout_us = config->gateway_timeout_us,
                 .connections_idle_max = idle_connections(config, worker->material),
-                .connections_max = (size_t)worker->material->gateway.max_conns_per_host},
+                .connections_max = (size_t)worker->material->gateway->max_conns_per_host},
             worker->loop);
     }
     free(url);
@@ -130,7 +130,7 @@ static struct upstream *make_upstream(struct worker *worker)
 
 static void use_identity(struct worker *worker)
 {
-    const struct material_gateway *gateway = &worker->material->gateway;
+    const struct material_gateway *gateway = worker->material->gateway;
     upstream_set_identity(
         worker->upstream,
         &(struct upstream_identity){.authorization = gateway->authorization,
@@ -162,7 +162,7 @@ static struct server_tls tls_of(const struct material_listener *listener)
 /* The users and headers of the listener. */
 static void use_listener(struct worker *worker)
 {
-    const struct material_listener *listener = &worker->material->listener;
+    const struct material_listener *listener = worker->material->listener;
     struct server_header *headers = alloc_zero(listener->header_count + 1, sizeof(*headers));
     for (size_t i = 0; i < listener->header_count; i++) {
         headers[i] = (struct server_header){listener->headers[i].name, listener->headers[i].value};
@@ -200,7 +200,7 @@ static struct server *make_server(struct worker *worker)
     }
     int listen_fd = worker->settings.listen_fd;
     worker->settings.listen_fd = -1;
-    const struct material_listener *listener = &worker->material->listener;
+    const struct material_listener *listener = worker->material->listener;
     struct server_tls tls = tls_of(listener);
     return server_new(&settings, listener->tls ? &tls : NULL, worker->loop, listen_fd);
 }
@@ -298,8 +298,8 @@ static bool same_tls(const struct server_tls *a, const struct server_tls *b)
 /* A server without TLS stays without it. Senders need not connect again for a new token. */
 static bool tls_is_outdated(const struct worker *worker)
 {
-    const struct material_listener *wanted = &worker->material->listener;
-    const struct material_listener *served = &worker->served->listener;
+    const struct material_listener *wanted = worker->material->listener;
+    const struct material_listener *served = worker->served->listener;
     struct server_tls tls = tls_of(wanted);
     struct server_tls tls_served = tls_of(served);
     return wanted->tls && served->tls && !same_tls(&tls, &tls_served);
@@ -307,7 +307,7 @@ static bool tls_is_outdated(const struct worker *worker)
 
 static int serve_tls(struct worker *worker)
 {
-    struct server_tls tls = tls_of(&worker->material->listener);
+    struct server_tls tls = tls_of(worker->material->listener);
     int status = server_set_tls(worker->server, &tls);
     if (status == 0) {
         material_release(worker->served);

@@ -437,11 +437,11 @@ static int gateway_read(const struct config *config, struct document *document,
     return result;
 }
 
-int gateway_config_load(const struct config *config, struct reader *reader)
+int gateway_config_load(const struct config *config, struct reader *reader,
+                        struct material_gateway *gateway)
 {
     struct document document = {.reader = reader, .flag = "--gateway.config", .expand = true};
     struct gateway_client client = {.max_idle_conns_per_host = UNSET, .max_conns_per_host = UNSET};
-    struct material_gateway *gateway = &reader->material->gateway;
     int result = gateway_read(config, &document, &client);
     if (result == 0) {
         result = gateway_apply_credentials(&document, &client, gateway);

@@ -8,14 +8,38 @@
 #include "config/web_config.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-#define FINGERPRINT_PRIME UINT64_C(0x100000001b3)
-
-static void material_free_listener(struct material_listener *listener)
+static void hold(_Atomic unsigned *references)
 {
-    if (listener->owner != NULL) {
-        material_release(listener->owner);
+    unsigned before = atomic_fetch_add_explicit(references, 1, memory_order_relaxed);
+    assert(before > 0);
+    (void)before;
+}
+
+/* Whether it was the last. All that any holder did then comes before it is freed. */
+static bool release(_Atomic unsigned *references)
+{
+    unsigned before = atomic_fetch_sub_explicit(references, 1, memory_order_acq_rel);
+    assert(before > 0);
+    return before == 1;
+}
+
+/* -- The sides --------------------------------------------------------------------------------- */
+
+static void files_deinit(struct material_files *files)
+{
+    for (size_t i = 0; i < files->count; i++) {
+        free(files->paths[i]);
+    }
+    free(files->paths);
+}
+
+static void listener_release(struct material_listener *listener)
+{
+    if (!release(&listener->references)) {
         return;
     }
     for (size_t i = 0; i < listener->user_count; i++) {
@@ -32,12 +56,13 @@ static void material_free_listener(struct material_listener *listener)
     free(listener->cert_pem);
     secret_free(listener->key_pem);
     free(listener->client_ca_pem);
+    files_deinit(&listener->files);
+    free(listener);
 }
 
-static void material_free_gateway(struct material_gateway *gateway)
+static void gateway_release(struct material_gateway *gateway)
 {
-    if (gateway->owner != NULL) {
-        material_release(gateway->owner);
+    if (!release(&gateway->references)) {
         return;
     }
     free(gateway->ca_pem);
@@ -46,103 +71,95 @@ static void material_free_gateway(struct material_gateway *gateway)
     free(gateway->server_name);
     secret_free(gateway->authorization);
     secret_free(gateway->proxy_url);
+    files_deinit(&gateway->files);
+    free(gateway);
 }
 
-static void material_free(struct material *material)
+/* Errors: NULL, and a line in error. */
+static struct material_listener *listener_load(const struct config *config,
+                                               char error[MATERIAL_ERROR_BYTES])
 {
-    material_free_listener(&material->listener);
-    material_free_gateway(&material->gateway);
-    for (size_t i = 0; i < material->file_count; i++) {
-        free(material->files[i].path);
-    }
-    free(material->files);
-    free(material);
-}
-
-/* A side of another material, without what it has come to here. */
-static void material_keep_listener(struct material *material, struct material *before)
-{
-    material_free_listener(&material->listener);
-    material->listener = before->listener;
-    if (material->listener.owner == NULL) {
-        material->listener.owner = before;
-    }
-    material_hold(material->listener.owner);
-}
-
-static void material_keep_gateway(struct material *material, struct material *before)
-{
-    material_free_gateway(&material->gateway);
-    material->gateway = before->gateway;
-    if (material->gateway.owner == NULL) {
-        material->gateway.owner = before;
-    }
-    material_hold(material->gateway.owner);
-}
-
-/* What the reader has noted since it was asked the last time. */
-static uint64_t take_fingerprint(struct material *material)
-{
-    uint64_t fingerprint = material->fingerprint;
-    material->fingerprint = 0;
-    return fingerprint;
-}
-
-/* before: to keep a side of; NULL: it fails with either. */
-static struct material *load(const struct config *config, struct material *before,
-                             char error[MATERIAL_ERROR_BYTES])
-{
-    struct material *material = alloc_zero(1, sizeof(*material));
-    struct reader reader = {.material = material, .error = error};
-    atomic_init(&material->references, 1);
-    bool listener_is_good = web_config_load(config, &reader) == 0;
-    material->listener.fingerprint = take_fingerprint(material);
-    bool gateway_is_good =
-        (listener_is_good || before != NULL) && gateway_config_load(config, &reader) == 0;
-    material->gateway.fingerprint = take_fingerprint(material);
-    if (before == NULL && !(listener_is_good && gateway_is_good)) {
-        material_free(material);
+    struct material_listener *listener = alloc_zero(1, sizeof(*listener));
+    struct reader reader = {.files = &listener->files, .error = error};
+    atomic_init(&listener->references, 1);
+    if (web_config_load(config, &reader, listener) < 0) {
+        listener_release(listener);
         return NULL;
     }
-    if (!listener_is_good) {
-        material_keep_listener(material, before);
+    return listener;
+}
+
+/* Errors: NULL, and a line in error. */
+static struct material_gateway *gateway_load(const struct config *config,
+                                             char error[MATERIAL_ERROR_BYTES])
+{
+    struct material_gateway *gateway = alloc_zero(1, sizeof(*gateway));
+    struct reader reader = {.files = &gateway->files, .error = error};
+    atomic_init(&gateway->references, 1);
+    if (gateway_config_load(config, &reader, gateway) < 0) {
+        gateway_release(gateway);
+        return NULL;
     }
-    if (!gateway_is_good) {
-        material_keep_gateway(material, before);
-    }
-    material->fingerprint =
-        material->listener.fingerprint * FINGERPRINT_PRIME ^ material->gateway.fingerprint;
+    return gateway;
+}
+
+/* -- Both -------------------------------------------------------------------------------------- */
+
+static struct material *pair(struct material_listener *listener, struct material_gateway *gateway)
+{
+    struct material *material = alloc_zero(1, sizeof(*material));
+    atomic_init(&material->references, 1);
+    material->listener = listener;
+    material->gateway = gateway;
     return material;
 }
 
 struct material *material_load(const struct config *config, char error[MATERIAL_ERROR_BYTES])
 {
-    return load(config, NULL, error);
+    struct material_listener *listener = listener_load(config, error);
+    if (listener == NULL) {
+        return NULL;
+    }
+    struct material_gateway *gateway = gateway_load(config, error);
+    if (gateway == NULL) {
+        listener_release(listener);
+        return NULL;
+    }
+    return pair(listener, gateway);
 }
 
-struct material *material_load_again(const struct config *config, struct material *before,
+struct material *material_load_again(const struct config *config, const struct material *before,
                                      char error[MATERIAL_ERROR_BYTES])
 {
+    char other[MATERIAL_ERROR_BYTES];
     error[0] = '\0';
-    return load(config, before, error);
+    struct material_listener *listener = listener_load(config, error);
+    struct material_gateway *gateway = gateway_load(config, other);
+    if (gateway == NULL) {
+        size_t bytes = strlen(error);
+        (void)snprintf(error + bytes, MATERIAL_ERROR_BYTES - bytes, "%s%s", bytes > 0 ? "; " : "",
+                       other);
+        gateway = before->gateway;
+        hold(&gateway->references);
+    }
+    if (listener == NULL) {
+        listener = before->listener;
+        hold(&listener->references);
+    }
+    return pair(listener, gateway);
 }
 
 struct material *material_hold(struct material *material)
 {
-    unsigned before = atomic_fetch_add_explicit(&material->references, 1, memory_order_relaxed);
-    assert(before > 0);
+    hold(&material->references);
     return material;
 }
 
 void material_release(struct material *material)
 {
-    if (material == NULL) {
-        return;
-    }
-    /* All that any holder did with it comes before it is freed. */
-    unsigned before = atomic_fetch_sub_explicit(&material->references, 1, memory_order_acq_rel);
-    assert(before > 0);
-    if (before == 1) {
-        material_free(material);
+    if (material != NULL && release(&material->references)) {
+        listener_release(material->listener);
+        gateway_release(material->gateway);
+        free(material);
     }
 }

@@ -35,8 +35,18 @@ struct material_header {
     char *value;
 };
 
-/* The listener's side. PEM texts are terminated; NULL: not given. */
+/* The files of a side. Owner: the side. */
+struct material_files {
+    char **paths; /* what to watch for a change */
+    size_t count;
+    uint64_t fingerprint; /* of all contents: equal where nothing changed; 0: nothing was read */
+};
+
+/* The listener's side. PEM texts are terminated; NULL: not given. Owner: as of the material, of
+ * which several may share it. */
 struct material_listener {
+    _Atomic unsigned references;
+    struct material_files files;
     bool tls;
     char *cert_pem;
     char *key_pem;
@@ -48,12 +58,12 @@ struct material_listener {
     size_t user_count;
     struct material_header *headers;
     size_t header_count;
-    uint64_t fingerprint;   /* of all contents: equal where nothing changed; 0: nothing was read */
-    struct material *owner; /* of all of it; NULL: the material that it is in */
 };
 
-/* The gateway's side, for writes and reads. NULL: not given. */
+/* The gateway's side, for writes and reads. NULL: not given. Owner: as of the listener's. */
 struct material_gateway {
+    _Atomic unsigned references;
+    struct material_files files;
     char *ca_pem; /* NULL: the system's */
     char *client_cert_pem;
     char *client_key_pem;
@@ -67,23 +77,13 @@ struct material_gateway {
     uint64_t max_idle_conns_per_host;
     uint64_t max_conns_per_host; /* 0: no limit */
     enum material_tls_version min_version;
-    uint64_t fingerprint;   /* as of the listener */
-    struct material *owner; /* as of the listener */
-};
-
-/* A file that was read, and what it was then. Owner: the material. */
-struct material_file {
-    char *path;
 };
 
 /* Owner: shared by reference count; constant once loaded. */
 struct material {
     _Atomic unsigned references;
-    struct material_listener listener;
-    struct material_gateway gateway;
-    struct material_file *files; /* all that were read: what to watch for a change */
-    size_t file_count;
-    uint64_t fingerprint; /* of both sides */
+    struct material_listener *listener; /* held */
+    struct material_gateway *gateway;   /* held */
 };
 
 #define MATERIAL_ERROR_BYTES 512
@@ -93,11 +93,11 @@ struct material {
 __attribute__((warn_unused_result)) struct material *
 material_load(const struct config *config, char error[MATERIAL_ERROR_BYTES]);
 
-/* The same while before is in use, which keeps it in part: a side that cannot be read or is not
- * valid stays as it is there, and error has the line about it (the last, where both are so), else
- * "". Does not fail. */
+/* The same while before is in use: a side that cannot be read or is not valid is the one of before,
+ * and error has the line about it, or the lines about both; "" where nothing is wrong. Does not
+ * fail. */
 __attribute__((warn_unused_result)) struct material *
-material_load_again(const struct config *config, struct material *before,
+material_load_again(const struct config *config, const struct material *before,
                     char error[MATERIAL_ERROR_BYTES]);
 
 struct material *material_hold(struct material *material);

@@ -21,30 +21,30 @@
 #define FNV_START UINT64_C(0xcbf29ce484222325)
 #define FNV_PRIME UINT64_C(0x100000001b3)
 
-static void reader_digest(struct material *material, const void *bytes, size_t count)
+static void reader_digest(struct material_files *files, const void *bytes, size_t count)
 {
     const unsigned char *from = bytes;
-    uint64_t sum = material->fingerprint == 0 ? FNV_START : material->fingerprint;
+    uint64_t sum = files->fingerprint == 0 ? FNV_START : files->fingerprint;
     for (size_t i = 0; i < count; i++) {
         sum = (sum ^ from[i]) * FNV_PRIME;
     }
-    material->fingerprint = sum;
+    files->fingerprint = sum;
 }
 
-static void reader_note(struct material *material, const char *path)
+static void reader_note(struct material_files *files, const char *path)
 {
-    for (size_t i = 0; i < material->file_count; i++) {
-        if (strcmp(material->files[i].path, path) == 0) {
+    for (size_t i = 0; i < files->count; i++) {
+        if (strcmp(files->paths[i], path) == 0) {
             return;
         }
     }
-    struct material_file *files = alloc_zero(material->file_count + 1, sizeof(*files));
-    if (material->file_count > 0) {
-        memcpy(files, material->files, material->file_count * sizeof(*files));
+    char **paths = alloc_zero(files->count + 1, sizeof(*paths));
+    if (files->count > 0) {
+        memcpy(paths, files->paths, files->count * sizeof(*paths));
     }
-    free(material->files);
-    files[material->file_count++].path = alloc_copy(path, strlen(path));
-    material->files = files;
+    free(files->paths);
+    paths[files->count++] = alloc_copy(path, strlen(path));
+    files->paths = paths;
 }
 
 int reader_refuse(struct reader *reader, const char *where, const char *format, ...)
@@ -137,10 +137,10 @@ int reader_read(struct reader *reader, const char *where, const char *path, char
         return reader_refuse_file(reader, where, path, reason == NULL ? strerror(-result) : reason,
                                   result);
     }
-    if (reader->material != NULL) {
-        reader_note(reader->material, path);
-        reader_digest(reader->material, path, strlen(path) + 1);
-        reader_digest(reader->material, *text, bytes + 1);
+    if (reader->files != NULL) {
+        reader_note(reader->files, path);
+        reader_digest(reader->files, path, strlen(path) + 1);
+        reader_digest(reader->files, *text, bytes + 1);
     }
     return 0;
 }

@@ -10,10 +10,10 @@
 
 #define READER_FILE_BYTES_MAX (1024U * 1024U)
 
-/* Owner: material_load(), on its stack; lives while one material is read. */
+/* Owner: material.c, on its stack; lives while one side of a material is read. */
 struct reader {
-    struct material *material; /* its files and fingerprint are filled here; NULL: nowhere */
-    char *error;               /* MATERIAL_ERROR_BYTES */
+    struct material_files *files; /* are noted here; NULL: nowhere */
+    char *error;                  /* MATERIAL_ERROR_BYTES */
 };
 
 /* Read a regular file of text. where: what names the file, for the message: "--http.config".

@@ -357,12 +357,12 @@ static void web_tls_deinit(struct web_tls *tls)
     free(tls->max_version);
 }
 
-int web_config_load(const struct config *config, struct reader *reader)
+int web_config_load(const struct config *config, struct reader *reader,
+                    struct material_listener *listener)
 {
     struct document document = {
         .reader = reader, .flag = "--http.config", .path = config->http_config};
-    struct web_config web = {.tls = {.prefer_server = true},
-                             .listener = &reader->material->listener};
+    struct web_config web = {.tls = {.prefer_server = true}, .listener = listener};
     struct yaml_node *root = NULL;
     char *text = NULL;
     int result = 0;

@@ -7,9 +7,10 @@
 
 struct config;
 
-/* Fill the listener's part of the reader's material. What was filled before an error stays the
- * material's. Errors: negative, and one line in the reader's error. */
+/* Fill the listener's side. What was filled before an error stays its own. Errors: negative, and
+ * one line in the reader's error. */
 __attribute__((warn_unused_result)) int web_config_load(const struct config *config,
-                                                        struct reader *reader);
+                                                        struct reader *reader,
+                                                        struct material_listener *listener);
 
 #endif

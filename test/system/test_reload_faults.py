@@ -3,6 +3,7 @@
 import contextlib
 import os
 import resource
+import shutil
 import signal
 import time
 
@@ -133,3 +134,24 @@ def test_what_is_wrong_with_one_side_keeps_nothing_new_from_the_other(start_prox
     assert proxy.metrics().value(SUCCESSFUL) == 0
     token.swap(token=b"third")
     until(lambda: proxy.metrics().value(SUCCESSFUL) == 1, "all of it is good again", SOON_S)
+
+
+def test_files_that_were_gone_are_watched_again(start_proxy, gateway, pki, tmp_path):
+    """The folder is another then, and while it was gone the other side has changed."""
+    files = Plain(tmp_path / "listener", **files_of(pki.server))
+    token = Volume(tmp_path / "token", token=b"first")
+    proxy = start_proxy(gateway, f"--server-tls-cert={files.tls_crt}",
+                        f"--server-tls-key={files.tls_key}",
+                        f"--gateway.config=authorization: {{credentials_file: {token.token}}}",
+                        tls=client_context(pki.ca))
+    proxy.get("/metrics")
+    shutil.rmtree(files.folder)
+    proxy.wait_line(f'level=error .*{FAILED}" error=.*tls.crt')
+    token.swap(token=b"second")
+    proxy.wait_line(f"{READ_AGAIN}.* side=gateway")
+    files.folder.mkdir()
+    files.swap(**files_of(pki.server))
+    proxy.wait_line("reload works again, nothing has changed")
+    new = pki.ca.issue("new")
+    files.swap(**files_of(new))
+    wait_served(proxy, new)

@@ -52,7 +52,7 @@ static void test_nothing(void **state)
     static const char *const texts[] = {NULL, "", "{}", "basic_auth:\ntls_config:\n"};
     for (size_t i = 0; i < COUNT(texts); i++) {
         struct material *material = load_well(NO_FLAGS, texts[i], NULL);
-        const struct material_gateway *gateway = &material->gateway;
+        const struct material_gateway *gateway = material->gateway;
         assert_null(gateway->ca_pem);
         assert_null(gateway->authorization);
         assert_null(gateway->proxy_url);
@@ -94,9 +94,9 @@ static void test_credentials(void **state)
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct material *material = load_well(NO_FLAGS, cases[i].text, &folder);
         if (cases[i].header == NULL) {
-            assert_null(material->gateway.authorization);
+            assert_null(material->gateway->authorization);
         } else {
-            assert_string_equal(material->gateway.authorization, cases[i].header);
+            assert_string_equal(material->gateway->authorization, cases[i].header);
         }
         material_release(material);
     }
@@ -152,7 +152,7 @@ static void test_proxies(void **state)
         char text[128];
         (void)snprintf(text, sizeof(text), "proxy_url: '%s'", good[i]);
         struct material *material = load_well(NO_FLAGS, text, NULL);
-        assert_string_equal(material->gateway.proxy_url, good[i]);
+        assert_string_equal(material->gateway->proxy_url, good[i]);
         material_release(material);
     }
     for (size_t i = 0; i < COUNT(bad); i++) {
@@ -178,14 +178,14 @@ static void test_tls(void **state)
                   "tls_config: {ca_file: c, cert_file: c, key_file: k, server_name: gw.example, "
                   "insecure_skip_verify: true, min_version: TLS13, max_version: TLS13}",
                   &folder);
-    const struct material_gateway *gateway = &material->gateway;
+    const struct material_gateway *gateway = material->gateway;
     assert_string_equal(gateway->ca_pem, certs.cert);
     assert_string_equal(gateway->client_cert_pem, certs.cert);
     assert_string_equal(gateway->client_key_pem, certs.key);
     assert_string_equal(gateway->server_name, "gw.example");
     assert_true(gateway->insecure_skip_verify);
     assert_int_equal(gateway->min_version, MATERIAL_TLS_1_3);
-    assert_int_equal(material->file_count, 3);
+    assert_int_equal(material->gateway->files.count, 3);
     material_release(material);
     expect_error(NO_FLAGS, "tls_config: {cert_file: c}", &folder, "without its private key");
     expect_error(NO_FLAGS, "tls_config: {ca_file: k}", &folder, "k: holds no certificate");
@@ -215,9 +215,9 @@ static void test_flags_are_stronger(void **state)
     struct material *material = load_well(
         config, "tls_config: {ca_file: /none, cert_file: /none, key_file: /none, server_name: x}",
         NULL);
-    assert_string_equal(material->gateway.server_name, "flag.example");
-    assert_string_equal(material->gateway.client_key_pem, certs.key);
-    assert_int_equal(material->file_count, 2);
+    assert_string_equal(material->gateway->server_name, "flag.example");
+    assert_string_equal(material->gateway->client_key_pem, certs.key);
+    assert_int_equal(material->gateway->files.count, 2);
     material_release(material);
     config.gateway_client_tls_key = NULL;
     expect_error(config, "tls_config: {cert_file: c, key_file: k}", &folder,
@@ -249,11 +249,11 @@ static void test_numbers(void **state)
         char error[CONFIG_ERROR_BYTES];
         assert_int_equal(config_parse(count, words, &config, error), CONFIG_RUN);
         struct material *material = load_well(config, NULL, NULL);
-        assert_int_equal(material->gateway.max_idle_conns, 5);
-        assert_int_equal(material->gateway.idle_conn_timeout_us, 90000000);
-        assert_int_equal(material->gateway.max_idle_conns_per_host, 6);
-        assert_int_equal(material->gateway.max_conns_per_host, count == 4 ? 7 : 8);
-        assert_int_equal(material->gateway.insecure_skip_verify, count == 4);
+        assert_int_equal(material->gateway->max_idle_conns, 5);
+        assert_int_equal(material->gateway->idle_conn_timeout_us, 90000000);
+        assert_int_equal(material->gateway->max_idle_conns_per_host, 6);
+        assert_int_equal(material->gateway->max_conns_per_host, count == 4 ? 7 : 8);
+        assert_int_equal(material->gateway->insecure_skip_verify, count == 4);
         material_release(material);
         config_deinit(&config);
     }

@@ -7,6 +7,8 @@
 
 #include <pthread.h>
 
+#define BCRYPT "$2b$06$abcdefghijklmnopqrstuu6UU9xzVsCmnpwOtAmb83C8f/bD4EL9K"
+
 /* Both sides, each from files. Owner: the test, by scene_open() and scene_close(). */
 struct scene {
     struct certs certs;
@@ -38,6 +40,12 @@ static void scene_close(struct scene *scene)
     certs_free(&scene->certs);
 }
 
+static bool is_same(const struct material *one, const struct material *other)
+{
+    return one->listener->files.fingerprint == other->listener->files.fingerprint &&
+           one->gateway->files.fingerprint == other->gateway->files.fingerprint;
+}
+
 static void test_both_sides(void **state)
 {
     (void)state;
@@ -50,13 +58,15 @@ static void test_both_sides(void **state)
     assert_non_null(first);
     assert_non_null(same);
     assert_non_null(changed);
-    assert_true(first->listener.tls);
-    assert_string_equal(first->gateway.authorization, "Bearer one");
-    assert_string_equal(changed->gateway.authorization, "Bearer two");
-    assert_int_equal(first->fingerprint, same->fingerprint);
-    assert_int_not_equal(first->fingerprint, changed->fingerprint);
-    assert_int_equal(first->file_count, 3);
-    assert_string_equal(first->files[2].path, scene.token);
+    assert_true(first->listener->tls);
+    assert_string_equal(first->gateway->authorization, "Bearer one");
+    assert_string_equal(changed->gateway->authorization, "Bearer two");
+    assert_true(is_same(first, same));
+    assert_int_equal(changed->listener->files.fingerprint, first->listener->files.fingerprint);
+    assert_int_not_equal(changed->gateway->files.fingerprint, first->gateway->files.fingerprint);
+    assert_int_equal(first->listener->files.count, 2);
+    assert_int_equal(first->gateway->files.count, 1);
+    assert_string_equal(first->gateway->files.paths[0], scene.token);
     material_release(first);
     material_release(same);
     material_release(changed);
@@ -73,11 +83,10 @@ static void load_again(struct scene *scene, struct material **material)
     struct material *before = *material;
     memset(scene->error, 'x', sizeof(scene->error));
     *material = material_load_again(&scene->config, before, scene->error);
-    assert_non_null(*material);
     material_release(before); /* what is kept of it is held */
 }
 
-static void test_a_side_that_fails_stays_as_it_is(void **state)
+static void test_a_side_that_fails_is_the_one_before(void **state)
 {
     (void)state;
     struct scene scene;
@@ -87,40 +96,79 @@ static void test_a_side_that_fails_stays_as_it_is(void **state)
     load_again(&scene, &material);
     assert_string_equal(scene.error, "");
 
-    (void)folder_write(&scene.folder, "c", "no certificate");
-    uint64_t unchanged = material->fingerprint;
+    const struct material_listener *listener = material->listener;
+    (void)folder_write(&scene.folder, "k", "no key");
+    (void)folder_write(&scene.folder, "t", "two");
     load_again(&scene, &material);
-    assert_non_null(strstr(scene.error, scene.cert));
-    assert_int_equal(material->fingerprint, unchanged);
-    for (unsigned i = 0; i < 3; i++) { /* the side stays, though what it was kept from goes */
-        (void)folder_write(&scene.folder, "t", i % 2 == 0 ? "two" : "three");
-        load_again(&scene, &material);
-        assert_non_null(strstr(scene.error, scene.cert));
-        assert_string_equal(material->listener.cert_pem, scene.certs.cert);
-        assert_string_equal(material->gateway.authorization,
-                            i % 2 == 0 ? "Bearer two" : "Bearer three");
-        assert_int_not_equal(material->fingerprint, unchanged);
-    }
+    assert_non_null(strstr(scene.error, scene.key));
+    assert_null(strstr(scene.error, scene.token));
+    assert_ptr_equal(material->listener, listener);
+    assert_int_equal(material->listener->files.count, 2);
+    assert_string_equal(material->listener->cert_pem, scene.certs.cert);
+    assert_string_equal(material->gateway->authorization, "Bearer two");
 
-    (void)folder_write(&scene.folder, "c", scene.certs.cert);
+    const struct material_gateway *gateway = material->gateway;
+    (void)folder_write(&scene.folder, "t", "");
     load_again(&scene, &material);
-    assert_string_equal(scene.error, "");
-    assert_null(material->listener.owner);
+    assert_non_null(strstr(scene.error, scene.key));
+    assert_non_null(strstr(scene.error, "; --gateway.config: line 1: bearer_token_file: "));
+    assert_ptr_equal(material->listener, listener);
+    assert_ptr_equal(material->gateway, gateway);
 
     struct certs others = certs_make(3600);
     (void)folder_write(&scene.folder, "c", others.cert);
     (void)folder_write(&scene.folder, "k", others.key);
-    (void)folder_write(&scene.folder, "t", "");
     load_again(&scene, &material);
-    assert_non_null(strstr(scene.error, scene.token));
-    assert_string_equal(material->listener.cert_pem, others.cert);
-    assert_string_equal(material->gateway.authorization, "Bearer two");
+    assert_null(strstr(scene.error, scene.key));
+    assert_int_equal(strncmp(scene.error, "--gateway.config: ", 18), 0);
+    assert_string_equal(material->listener->cert_pem, others.cert);
+    assert_ptr_equal(material->gateway, gateway);
     certs_free(&others);
+    material_release(material);
+    scene_close(&scene);
+}
 
-    (void)folder_write(&scene.folder, "k", "no key");
-    unchanged = material->fingerprint;
+/* Of two sides that change in turn, each keeps the other of the last time, and nothing older. */
+static void test_what_is_kept_is_a_side_alone(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_open(&scene);
+    struct material *material = material_load(&scene.config, scene.error);
+    assert_non_null(material);
+    for (unsigned i = 0; i < 10; i++) {
+        (void)folder_write(&scene.folder, "c", i % 2 == 0 ? "none" : scene.certs.cert);
+        (void)folder_write(&scene.folder, "t", i % 2 == 0 ? "even" : "");
+        load_again(&scene, &material);
+        assert_int_equal(atomic_load(&material->references), 1);
+        assert_int_equal(atomic_load(&material->listener->references), 1);
+        assert_int_equal(atomic_load(&material->gateway->references), 1);
+    }
+    material_release(material);
+    scene_close(&scene);
+}
+
+/* A side that turns out to be wrong is freed with all that it held until then. */
+static void test_what_came_before_a_mistake_is_freed(void **state)
+{
+    (void)state;
+    struct scene scene;
+    char yaml[2 * PATH_MAX + 64];
+    char web_config[PATH_MAX];
+    scene_open(&scene);
+    struct material *material = material_load(&scene.config, scene.error);
+    assert_non_null(material);
+    (void)snprintf(yaml, sizeof(yaml), "{bearer_token_file: %s, tls_config: {ca_file: %s}}",
+                   scene.token, scene.token);
+    scene.config.gateway_config = yaml;
+    const char *web = "{basic_auth_users: {u: " BCRYPT "}, "
+                      "http_server_config: {headers: {X-Frame-Options: deny}}}";
+    memcpy(web_config, folder_write(&scene.folder, "web", web), PATH_MAX);
+    scene.config.http_config = web_config;
+    (void)folder_write(&scene.folder, "c", "no certificate");
     load_again(&scene, &material);
-    assert_int_equal(material->fingerprint, unchanged);
+    assert_non_null(strstr(scene.error, scene.cert));
+    assert_non_null(strstr(scene.error, "; --gateway.config: "));
     material_release(material);
     scene_close(&scene);
 }
@@ -132,8 +180,10 @@ static void test_nothing_to_read(void **state)
     struct config config = {0};
     struct material *material = material_load(&config, error);
     assert_non_null(material);
-    assert_int_equal(material->file_count, 0);
-    assert_int_equal(material->fingerprint, 0);
+    assert_int_equal(material->listener->files.count, 0);
+    assert_int_equal(material->listener->files.fingerprint, 0);
+    assert_int_equal(material->gateway->files.count, 0);
+    assert_int_equal(material->gateway->files.fingerprint, 0);
     assert_string_equal(error, "none");
     material_release(material);
     material_release(NULL);
@@ -172,7 +222,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_both_sides),
-        cmocka_unit_test(test_a_side_that_fails_stays_as_it_is),
+        cmocka_unit_test(test_a_side_that_fails_is_the_one_before),
+        cmocka_unit_test(test_what_is_kept_is_a_side_alone),
+        cmocka_unit_test(test_what_came_before_a_mistake_is_freed),
         cmocka_unit_test(test_nothing_to_read),
         cmocka_unit_test(test_the_last_holder_frees),
     };

@@ -7,45 +7,45 @@
 #include <errno.h>
 #include <sys/stat.h>
 
-static void forget(struct material *material)
+static void forget(struct material_files *files)
 {
-    for (size_t i = 0; i < material->file_count; i++) {
-        free(material->files[i].path);
+    for (size_t i = 0; i < files->count; i++) {
+        free(files->paths[i]);
     }
-    free(material->files);
+    free(files->paths);
 }
 
 static void test_read(void **state)
 {
     (void)state;
-    struct material material = {0};
+    struct material_files files = {0};
     char error[MATERIAL_ERROR_BYTES] = "none";
-    struct reader reader = {.material = &material, .error = error};
+    struct reader reader = {.files = &files, .error = error};
     struct folder folder;
     folder_init(&folder);
     char *text = NULL;
     assert_int_equal(reader_read(&reader, "--x", folder_write(&folder, "a", "hello\n"), &text), 0);
     assert_string_equal(text, "hello\n");
     secret_free(text);
-    uint64_t once = material.fingerprint;
+    uint64_t once = files.fingerprint;
     assert_int_not_equal(once, 0);
     assert_int_equal(reader_read(&reader, "--x", folder_path(&folder, "a"), &text), 0);
     secret_free(text);
-    assert_int_equal(material.file_count, 1);
+    assert_int_equal(files.count, 1);
     assert_int_equal(reader_read(&reader, "--x", folder_write(&folder, "b", ""), &text), 0);
     assert_string_equal(text, "");
     secret_free(text);
-    assert_int_equal(material.file_count, 2);
-    assert_string_equal(material.files[1].path, folder_path(&folder, "b"));
-    forget(&material);
+    assert_int_equal(files.count, 2);
+    assert_string_equal(files.paths[1], folder_path(&folder, "b"));
+    forget(&files);
 
-    material = (struct material){0};
+    files = (struct material_files){0};
     assert_int_equal(reader_read(&reader, "--x", folder_write(&folder, "a", "hallo\n"), &text), 0);
     secret_free(text);
-    assert_int_not_equal(material.fingerprint, once);
-    forget(&material);
+    assert_int_not_equal(files.fingerprint, once);
+    forget(&files);
 
-    reader.material = NULL;
+    reader.files = NULL;
     assert_int_equal(reader_read(&reader, "--x", folder_path(&folder, "a"), &text), 0);
     secret_free(text);
     folder_deinit(&folder);
@@ -53,9 +53,9 @@ static void test_read(void **state)
 
 static void expect_error(const char *path, int code, const char *reason)
 {
-    struct material material = {0};
+    struct material_files files = {0};
     char error[MATERIAL_ERROR_BYTES] = "none";
-    struct reader reader = {.material = &material, .error = error};
+    struct reader reader = {.files = &files, .error = error};
     char *text = NULL;
     assert_int_equal(reader_read(&reader, "--flag", path, &text), code);
     assert_null(text);
@@ -63,7 +63,7 @@ static void expect_error(const char *path, int code, const char *reason)
     if (strstr(error, reason) == NULL) {
         fail_msg("%s", error);
     }
-    assert_int_equal(material.file_count, 0);
+    assert_int_equal(files.count, 0);
 }
 
 static void test_what_is_refused(void **state)

@@ -81,10 +81,10 @@ static void test_nothing(void **state)
     static const char *const texts[] = {NULL, "", "{}", "tls_server_config:\nbasic_auth_users:\n"};
     for (size_t i = 0; i < COUNT(texts); i++) {
         struct material *material = load_well(*state, NO_FLAGS, texts[i]);
-        assert_false(material->listener.tls);
-        assert_int_equal(material->listener.user_count, 0);
-        assert_null(material->listener.priorities);
-        assert_int_equal(material->file_count, texts[i] != NULL);
+        assert_false(material->listener->tls);
+        assert_int_equal(material->listener->user_count, 0);
+        assert_null(material->listener->priorities);
+        assert_int_equal(material->listener->files.count, texts[i] != NULL);
         material_release(material);
     }
 }
@@ -94,7 +94,7 @@ static void test_flags(void **state)
     struct scene *scene = *state;
     struct config config = {.server_tls_cert = scene->cert, .server_tls_key = scene->key};
     struct material *material = load_well(scene, config, NULL);
-    const struct material_listener *listener = &material->listener;
+    const struct material_listener *listener = material->listener;
     assert_true(listener->tls);
     assert_string_equal(listener->cert_pem, scene->own.cert);
     assert_string_equal(listener->key_pem, scene->own.key);
@@ -102,14 +102,14 @@ static void test_flags(void **state)
     assert_int_equal(listener->client_auth, MATERIAL_CLIENT_AUTH_NONE);
     assert_int_equal(listener->min_version, MATERIAL_TLS_1_2);
     assert_non_null(listener->priorities);
-    assert_int_equal(material->file_count, 2);
+    assert_int_equal(material->listener->files.count, 2);
     material_release(material);
     config.server_tls_client_ca = scene->ca_file;
     material = load_well(scene, config, "basic_auth_users: {a: " HASH "}");
-    assert_int_equal(material->listener.client_auth, MATERIAL_CLIENT_AUTH_VERIFY);
-    assert_string_equal(material->listener.client_ca_pem, scene->ca.cert);
-    assert_int_equal(material->listener.user_count, 1);
-    assert_int_equal(material->file_count, 4);
+    assert_int_equal(material->listener->client_auth, MATERIAL_CLIENT_AUTH_VERIFY);
+    assert_string_equal(material->listener->client_ca_pem, scene->ca.cert);
+    assert_int_equal(material->listener->user_count, 1);
+    assert_int_equal(material->listener->files.count, 4);
     material_release(material);
 }
 
@@ -155,7 +155,7 @@ static void test_the_file(void **state)
                                           "basic_auth_users:\n"
                                           "  alice: " HASH "\n"
                                           "  'b b': '" HASH "'\n");
-    const struct material_listener *listener = &material->listener;
+    const struct material_listener *listener = material->listener;
     assert_true(listener->tls);
     assert_int_equal(listener->client_auth, MATERIAL_CLIENT_AUTH_VERIFY);
     assert_int_equal(listener->min_version, MATERIAL_TLS_1_3);
@@ -169,7 +169,7 @@ static void test_the_file(void **state)
     assert_int_equal(listener->header_count, 2);
     assert_string_equal(listener->headers[1].name, "strict-transport-security");
     assert_string_equal(listener->headers[1].value, "max-age=5; preload");
-    assert_int_equal(material->file_count, 4);
+    assert_int_equal(material->listener->files.count, 4);
     material_release(material);
 }
 
@@ -210,8 +210,8 @@ static void test_client_auth(void **state)
             continue;
         }
         struct material *material = load_well(scene, NO_FLAGS, text);
-        assert_int_equal(material->listener.client_auth, cases[i].auth);
-        assert_int_equal(material->listener.client_ca_pem != NULL, cases[i].verified);
+        assert_int_equal(material->listener->client_auth, cases[i].auth);
+        assert_int_equal(material->listener->client_ca_pem != NULL, cases[i].verified);
         material_release(material);
     }
 }
@@ -233,8 +233,8 @@ static void test_texts_instead_of_files(void **state)
         free(pem);
     }
     struct material *material = load_well(scene, NO_FLAGS, text);
-    assert_true(material->listener.tls);
-    assert_int_equal(material->file_count, 1);
+    assert_true(material->listener->tls);
+    assert_int_equal(material->listener->files.count, 1);
     material_release(material);
 }
 
