@@ -100,11 +100,16 @@ static void limit_bodies(struct program *program)
                  log_u64("memory_budget_bytes", budget_bytes));
         program->config.limits_body_bytes = budget_bytes;
     }
-    /* Half, so that the usual ones have the other; but one that is allowed must fit. */
-    uint64_t large_bytes = budget_bytes / 2 > program->config.limits_body_bytes
-                               ? budget_bytes / 2
-                               : program->config.limits_body_bytes;
-    budget_init(&program->large_bodies, (size_t)large_bytes);
+}
+
+/* To half of the budget, so that the usual ones have the other; but one that is allowed must fit.
+ */
+static void limit_large_bodies(struct program *program)
+{
+    uint64_t half_bytes = program->budget.limit / 2;
+    uint64_t body_bytes = program->config.limits_body_bytes;
+    budget_init(&program->large_bodies,
+                (size_t)(half_bytes > body_bytes ? half_bytes : body_bytes));
 }
 
 static void size_up(struct program *program)
@@ -126,6 +131,7 @@ static void size_up(struct program *program)
     }
     budget_init(&program->budget, memory_bytes);
     limit_bodies(program);
+    limit_large_bodies(program);
     program->shared = (struct admin_shared){.version = AGENT_PROXY_VERSION,
                                             .revision = AGENT_PROXY_REVISION,
                                             .metrics = program->metrics,

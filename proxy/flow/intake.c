@@ -19,8 +19,6 @@
 #include <stdlib.h>
 
 #define SCRATCH_KEPT_BYTES   (4U * 1024U * 1024U) /* a larger one is given back after its use */
-#define CHUNKED_CHARGE_BYTES (64U * 1024U)
-#define USUAL_BODIES         64U                  /* as many usual ones are in the budget */
 #define HELD_BYTES_MAX_LEAST (4U * 1024U * 1024U) /* below it there is nothing to be saved */
 
 struct intake {
@@ -90,25 +88,13 @@ static bool headers_are_good(struct request *request)
     return true;
 }
 
-/* False when the budget does not hold so many bytes more; the sender has then been answered. */
-static bool charge(struct intake *intake, struct request *request, size_t bytes)
+/* Whether the body is charged for; else the sender has been answered. */
+static bool is_charged(struct intake *intake, struct request *request, const char *why_not)
 {
-    if (!budget_take(request->context->budget, bytes)) {
-        defer(intake, request, "the proxy holds as many bytes as it may");
-        return false;
+    if (why_not != NULL) {
+        defer(intake, request, why_not);
     }
-    request->charged_bytes += bytes;
-    if (request->charged_bytes <= request->context->budget->limit / USUAL_BODIES) {
-        return true;
-    }
-    /* A large one counts as such with all that it was ever charged. */
-    if (!budget_take(request->context->large_bodies,
-                     request->charged_bytes - request->large_bytes)) {
-        defer(intake, request, "the proxy holds as many bytes of large bodies as it may");
-        return false;
-    }
-    request->large_bytes = request->charged_bytes;
-    return true;
+    return why_not == NULL;
 }
 
 static void on_headers(void *owner, struct exchange *exchange)
@@ -134,7 +120,8 @@ static void on_headers(void *owner, struct exchange *exchange)
                (unsigned long long)config->limits_body_bytes);
         return;
     }
-    (void)charge(intake, request, (size_t)bytes);
+    (void)is_charged(intake, request,
+                     body_charge_take(&request->charge, request->context, (size_t)bytes));
 }
 
 /* -- Body ------------------------------------------------------------------------------------- */
@@ -150,15 +137,10 @@ static void on_body(void *owner, struct exchange *exchange, const uint8_t *data,
                (unsigned long long)config->limits_body_bytes);
         return;
     }
-    if (size > request->charged_bytes) {
-        /* Chunked: it doubles as the buffer does, and so does its charge. */
-        size_t room = request->charged_bytes > 0 ? request->charged_bytes : CHUNKED_CHARGE_BYTES;
-        size_t most = (size_t)config->limits_body_bytes - request->charged_bytes;
-        size_t more = size - request->charged_bytes;
-        more = more > room ? more : room;
-        if (!charge(intake, request, more < most ? more : most)) {
-            return;
-        }
+    if (!is_charged(intake, request,
+                    body_charge_grow(&request->charge, request->context, size,
+                                     (size_t)config->limits_body_bytes))) {
+        return;
     }
     /* A declared size is taken in one piece, when its first bytes are there. */
     uint64_t declared = exchange_body_bytes(exchange);

@@ -8,6 +8,7 @@
 #define AGENT_PROXY_FLOW_READ_H
 
 #include "base/buf.h"
+#include "flow/body_charge.h"
 #include "upstream/upstream.h"
 
 #include <stdbool.h>
@@ -55,7 +56,8 @@ struct read {
     struct buf target;        /* with its NUL */
     struct buf lines;         /* "Name: value\0" of each header of the request */
     size_t line_count;
-    size_t charged_bytes;
+    struct body_charge charge; /* of body */
+    size_t charged_bytes;      /* to the budget besides: for the window, without a slot */
     unsigned status;
     uint64_t answer_bytes; /* declared, or UPSTREAM_BODY_UNKNOWN */
     struct buf head;       /* "name\0value\0" of each header of the answer */

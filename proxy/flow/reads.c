@@ -16,11 +16,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define FORM_BYTES_MAX       (10U * 1024U * 1024U) /* as Prometheus' own */
-#define QUEUE_MAX            512 /* many pages of a console at once, however few the slots are */
-#define CHUNKED_CHARGE_BYTES (16U * 1024U)
-#define TURN_BYTES           (256U * 1024U) /* to clients; writes get their turn in between */
-#define STOPPING             "the proxy is stopping"
+#define FORM_BYTES_MAX (10U * 1024U * 1024U) /* as Prometheus' own */
+#define QUEUE_MAX      512 /* many pages of a console at once, however few the slots are */
+#define TURN_BYTES     (256U * 1024U) /* to clients; writes get their turn in between */
+#define STOPPING       "the proxy is stopping"
 
 /* Reads in the order of their deadlines: each sign of life moves one to the end, since all wait
  * for the same time. */
@@ -194,15 +193,14 @@ static void enqueue(struct reads *reads, struct read *read)
 
 /* -- The client's side ------------------------------------------------------------------------ */
 
-static bool take_room(struct reads *reads, struct read *read, size_t bytes)
+/* Whether the body is charged for; else the client has been answered. */
+static bool is_charged(struct reads *reads, struct read *read, const char *why_not)
 {
-    if (!budget_take(reads->context->budget, bytes)) {
+    if (why_not != NULL) {
         metrics_add(reads->context->metrics, METRIC_REJECTED_BUDGET, 1);
-        fail(reads, read, 503, "unavailable", "the proxy holds as many bytes as it may");
-        return false;
+        fail(reads, read, 503, "unavailable", why_not);
     }
-    read->charged_bytes += bytes;
-    return true;
+    return why_not == NULL;
 }
 
 static void on_headers(void *owner, struct exchange *exchange)
@@ -227,7 +225,8 @@ static void on_headers(void *owner, struct exchange *exchange)
     }
     if (bytes > bytes_max) {
         fail(reads, read, 413, "bad_data", "the body is too large");
-    } else if (take_room(reads, read, (size_t)bytes) &&
+    } else if (is_charged(reads, read,
+                          body_charge_take(&read->charge, reads->context, (size_t)bytes)) &&
                buf_reserve(&read->body, (size_t)bytes) != 0) {
         fail(reads, read, 503, "unavailable", "out of memory");
     }
@@ -242,12 +241,9 @@ static void on_body(void *owner, struct exchange *exchange, const uint8_t *data,
         fail(reads, read, 413, "bad_data", "the body is too large");
         return;
     }
-    if (size > read->charged_bytes) {
-        size_t room = read->charged_bytes > 0 ? read->charged_bytes : CHUNKED_CHARGE_BYTES;
-        size_t more = size - read->charged_bytes;
-        if (!take_room(reads, read, more > room ? more : room)) {
-            return;
-        }
+    if (!is_charged(reads, read,
+                    body_charge_grow(&read->charge, reads->context, size, read->body.ceiling))) {
+        return;
     }
     if (buf_append(&read->body, data, bytes) != 0) {
         fail(reads, read, 503, "unavailable", "out of memory");
@@ -275,6 +271,7 @@ static void on_complete(void *owner, struct exchange *exchange)
 {
     struct reads *reads = owner;
     struct read *read = exchange_state(exchange);
+    body_charge_is_whole(&read->charge, reads->context);
     switch (read_prepare(read)) {
     case 0:
         enqueue(reads, read);
@@ -348,6 +345,7 @@ static void on_end(void *owner, struct exchange *exchange, bool replied)
     list_remove(read);
     drop_call(reads, read);
     remove_dirty(reads, read);
+    body_charge_give(&read->charge, reads->context);
     budget_give(reads->context->budget, read->charged_bytes);
     read_deinit(read);
     free(read);

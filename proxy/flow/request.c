@@ -1,7 +1,6 @@
-/* One remote-write request. Owns its body and its share of the memory budget. */
+/* One remote-write request. Owns its body and what that is charged. */
 #include "flow/request.h"
 
-#include "base/budget.h"
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "config/config.h"
@@ -32,20 +31,12 @@ struct request *request_new(const struct flow_context *context, struct exchange 
     return request;
 }
 
-static void end_large(struct request *request)
-{
-    if (request->large_bytes > 0) {
-        budget_give(request->context->large_bodies, request->large_bytes);
-        request->large_bytes = 0;
-    }
-}
-
 void request_is_whole(struct request *request, uint64_t *bytes)
 {
     *request->counted_in -= request->body.size;
     *bytes += request->body.size;
     request->counted_in = bytes;
-    end_large(request);
+    body_charge_is_whole(&request->charge, request->context);
 }
 
 void request_free(struct request *request)
@@ -53,8 +44,7 @@ void request_free(struct request *request)
     assert(request->exchange == NULL);
     *request->counted_in -= request->body.size;
     buf_deinit(&request->body);
-    budget_give(request->context->budget, request->charged_bytes);
-    end_large(request);
+    body_charge_give(&request->charge, request->context);
     free(request);
 }
 

@@ -6,6 +6,7 @@
 #define AGENT_PROXY_FLOW_REQUEST_H
 
 #include "base/buf.h"
+#include "flow/body_charge.h"
 #include "wire/snappy_block.h"
 #include "wire/write_request.h"
 
@@ -22,8 +23,7 @@ struct request {
     struct request *prev, *next; /* in the batcher's list of senders that wait */
     struct batch *batch;         /* NULL until joined */
     struct buf body;             /* compressed, as it came */
-    size_t charged_bytes;        /* of the memory budget */
-    size_t large_bytes;          /* of them, among large bodies on their way in */
+    struct body_charge charge;   /* of body */
     uint64_t *counted_in;        /* with its body.size, until it is freed */
     struct snappy_block block;   /* of body, once whole */
     struct write_request_counts counts;

@@ -133,7 +133,8 @@ def test_a_body_above_the_memory_budget_can_never_fit(gateway, start_proxy):
     assert proxy.write(wire.body(wire.series("up", 1.0))).status == 204
 
 
-def test_lengths_that_are_only_declared_hold_up_nobody(gateway, start_proxy, good_body):
+@pytest.mark.parametrize("path", [WRITE_PATH, "/api/v1/otlp"])
+def test_large_lengths_that_are_only_declared_hold_up_nobody(gateway, start_proxy, good_body, path):
     proxy = start_proxy(gateway, "--limits.memory-bytes=64MiB")
 
     def used():
@@ -142,12 +143,23 @@ def test_lengths_that_are_only_declared_hold_up_nobody(gateway, start_proxy, goo
     with proxy.client() as first, proxy.client() as second:
         for client in first, second:
             headers = {**WRITE_HEADERS, "Content-Length": str(32 * MIB)}
-            client.send(client.head("POST", WRITE_PATH, headers) + b"and no more")
+            client.send(client.head("POST", path, headers) + b"and no more")
             until(lambda: used() >= 32 * MIB, "a large body is on its way")
         assert proxy.write(good_body).status == 204
         assert refused(proxy.write(bytes(2 * MIB)), 503, "large bodies")
     until(lambda: used() == 0, "nothing is held for those that went")
     assert refused(proxy.write(bytes(32 * MIB)), 400, "snappy")
+
+
+@pytest.mark.parametrize("chunk_bytes", [None, 65536])
+def test_a_body_that_is_allowed_fits_also_if_it_takes_all_of_the_budget(gateway, start_proxy,
+                                                                        chunk_bytes):
+    proxy = start_proxy(gateway, "--limits.memory-bytes=40MiB", "--limits.body-bytes=40MiB")
+    assert refused(proxy.write(bytes(36 * MIB), chunk_bytes=chunk_bytes), 400, "snappy")
+    headers = {"Content-Type": "application/x-protobuf"}
+    with proxy.client() as client:
+        assert client.request("POST", "/api/v1/otlp", headers, bytes(36 * MIB),
+                              chunk_bytes).status == 200
 
 
 def test_a_decompression_bomb_is_refused_by_its_first_bytes(gateway, proxy):

@@ -92,7 +92,7 @@ static inline void sender_make(struct stage *stage, struct sender *sender, uint3
     put_stamped(&content, id, content_bytes);
     put_snappy(&block, &content);
     assert_true(budget_take(&stage->budget, block.size));
-    request->charged_bytes = block.size;
+    request->charge.bytes = block.size;
     assert_int_equal(buf_append(&request->body, block.data, block.size), 0);
     assert_int_equal(
         snappy_block_open(request->body.data, request->body.size, &request->block, &error), 0);

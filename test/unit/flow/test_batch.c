@@ -40,7 +40,7 @@ static struct request *make_request(struct stage *stage, uint32_t id, uint32_t b
     assert_int_equal(
         snappy_block_open(request->body.data, request->body.size, &request->block, &error), 0);
     assert_true(budget_take(&stage->budget, block.size));
-    request->charged_bytes = block.size;
+    request->charge.bytes = block.size;
     request->exchange = NULL;
     bytes_free(&content);
     bytes_free(&block);

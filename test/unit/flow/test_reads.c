@@ -12,6 +12,7 @@
 struct stage {
     struct config config;
     struct budget budget;
+    struct budget large_bodies;
     struct metrics metrics;
     struct flow_context context;
     struct upstream upstream;
@@ -34,8 +35,11 @@ static void stage_open(struct stage *stage)
     static char no_path[] = "";
     stage->config.gateway_read_address.path = no_path;
     budget_init(&stage->budget, BUDGET_BYTES);
-    stage->context = (struct flow_context){
-        .config = &stage->config, .budget = &stage->budget, .metrics = &stage->metrics};
+    budget_init(&stage->large_bodies, BUDGET_BYTES);
+    stage->context = (struct flow_context){.config = &stage->config,
+                                           .budget = &stage->budget,
+                                           .large_bodies = &stage->large_bodies,
+                                           .metrics = &stage->metrics};
     stage->reads = reads_new(&stage->context, &stage->upstream);
     assert_non_null(stage->reads);
     stage->handler = reads_handler(stage->reads);
@@ -50,6 +54,7 @@ static void stage_close(struct stage *stage)
 {
     assert_int_equal(in_flight(stage), 0);
     assert_int_equal(budget_used(&stage->budget), 0);
+    assert_int_equal(budget_used(&stage->large_bodies), 0);
     assert_true(reads_deadline_us(stage->reads) == LOOP_NEVER);
     reads_free(stage->reads);
     upstream_clear(&stage->upstream);

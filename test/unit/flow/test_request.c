@@ -197,7 +197,7 @@ static void test_free_gives_its_bytes_back(void **state)
     struct stage stage;
     stage_open(&stage);
     assert_true(budget_take(&stage.budget, 100));
-    stage.request->charged_bytes = 100;
+    stage.request->charge.bytes = 100;
     assert_int_equal(buf_append(&stage.request->body, "some bytes", 10), 0);
     request_accept(stage.request);
     /* Held as long as the request is: an answer frees the sender, not the memory. */
