@@ -60,14 +60,27 @@ void direct_leave_queue(struct connection *connection)
     connection->queue = NULL;
 }
 
+/* Some of its body has been read: held, and of no use before the rest has come. */
+static bool is_begun(const struct connection *connection)
+{
+    const struct exchange *exchange = connection->exchange;
+    return connection->state == CONNECTION_BODY && exchange->reply_status == 0 &&
+           connection->body_left < exchange->body_bytes;
+}
+
 void direct_make_ready(struct connection *connection)
 {
     struct server *server = connection->server;
     bool replies =
         connection->state == CONNECTION_WAITING || connection->state == CONNECTION_REPLYING;
     struct connection_queue *queue = replies ? &server->direct_replies : &server->direct_ready;
-    if (connection->queue != queue) { /* it may wait for room, or what it does next has changed */
-        direct_leave_queue(connection);
+    if (connection->queue == queue) {
+        return;
+    }
+    direct_leave_queue(connection); /* it may wait for room, or what it does next has changed */
+    if (is_begun(connection)) {
+        prepend(queue, connection);
+    } else {
         append(queue, connection);
     }
 }
@@ -77,17 +90,6 @@ void direct_park(struct connection *connection, uint64_t again_us)
     connection->again_us = again_us;
     direct_leave_queue(connection);
     append(&connection->server->direct_parked, connection);
-}
-
-/* What is read in part is held and of no use yet: it goes on first. Nobody waits for what is
- * dropped. */
-static void cut_short(struct connection *connection)
-{
-    if (connection->state == CONNECTION_BODY && connection->exchange->reply_status == 0) {
-        prepend(&connection->server->direct_ready, connection);
-    } else {
-        direct_make_ready(connection);
-    }
 }
 
 /* -- The phase --------------------------------------------------------------------------------- */
@@ -103,7 +105,7 @@ static void go_on(struct connection *connection)
     direct_leave_queue(connection);
     while (direct_step(connection)) {
         if (turn_is_full(server)) {
-            cut_short(connection);
+            direct_make_ready(connection);
             return;
         }
     }
@@ -120,16 +122,20 @@ static bool may_go_on(struct connection *connection)
            exchange->reply_status != 0;
 }
 
-/* Replies cost little and somebody waits for them. Of requests those that were parked come first,
- * and are asked about anew each time: whoever went on before may have left room, of which no event
- * will tell. */
+/* Replies cost little and somebody waits for them. Bodies that are begun are ended before others
+ * begin. Of these, those that were parked come first, and are asked about anew each time: whoever
+ * went on before may have left room, of which no event will tell. */
 static struct connection *next_to_go_on(struct server *server)
 {
+    struct connection *ready = server->direct_ready.first;
+    struct connection *waits = server->direct_parked.first;
     if (server->direct_replies.first != NULL) {
         return server->direct_replies.first;
     }
-    struct connection *waits = server->direct_parked.first;
-    return waits != NULL && may_go_on(waits) ? waits : server->direct_ready.first;
+    if (ready != NULL && is_begun(ready)) {
+        return ready;
+    }
+    return waits != NULL && may_go_on(waits) ? waits : ready;
 }
 
 static void begin_turn(struct server *server)
@@ -154,9 +160,9 @@ void direct_run(struct server *server)
 uint64_t direct_deadline_us(const struct server *server)
 {
     const struct connection *waits = server->direct_parked.first;
-    bool was_full = turn_is_full(server); /* there may be room for it */
+    bool cut_short = turn_is_full(server); /* there may be room for it */
     if (server->direct_replies.first != NULL || server->direct_ready.first != NULL ||
-        (waits != NULL && was_full)) {
+        (waits != NULL && cut_short)) {
         return 0;
     }
     return waits != NULL ? waits->again_us : LOOP_NEVER;

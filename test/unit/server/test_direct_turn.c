@@ -15,23 +15,25 @@ struct senders {
     size_t count;
 };
 
-/* Connect so many and send the same on each. The kernel holds it all then; the server sees nothing
- * of it before its next turn. */
+/* The kernel holds it all then; the server sees nothing of it before its next turn. */
+static void deliver(struct peer *peer, const uint8_t *data, size_t bytes)
+{
+    uint64_t until_us = clock_now_us() + PATIENCE_US;
+    assert_int_equal(peer_send_some(peer, data, bytes), bytes);
+    while (peer_unacknowledged(peer) > 0) {
+        assert_true(clock_now_us() < until_us);
+    }
+}
+
+/* Connect so many and deliver the same on each. */
 static void senders_open(struct stage *stage, struct senders *senders, size_t count,
                          const struct bytes *request)
 {
-    uint64_t until_us = clock_now_us() + PATIENCE_US;
     assert_true(count <= SENDERS);
     senders->count = count;
     for (size_t i = 0; i < count; i++) {
         peer_connect(&senders->peers[i], stage->port);
-        assert_int_equal(peer_send_some(&senders->peers[i], request->data, request->size),
-                         request->size);
-    }
-    for (size_t i = 0; i < count; i++) {
-        while (peer_unacknowledged(&senders->peers[i]) > 0) {
-            assert_true(clock_now_us() < until_us);
-        }
+        deliver(&senders->peers[i], request->data, request->size);
     }
 }
 
@@ -240,29 +242,102 @@ static void test_after_a_reply_the_next_request_queues(void **state)
     stage_close(&stage);
 }
 
-/* What is read in part is held and of no use yet. */
+static size_t count_begun(const struct stage *stage)
+{
+    size_t begun = 0;
+    for (size_t i = 0; i < stage->count; i++) {
+        const struct seen *seen = &stage->seen[i];
+        begun += seen->body.size > 0 && seen->body.size < seen->body_bytes;
+    }
+    return begun;
+}
+
+/* What is read in part is held and of no use yet. Whether they have waited for room or not. */
 static void test_a_body_that_is_begun_is_ended_before_another_begins(void **state)
 {
     (void)state;
+    for (unsigned waited = 0; waited < 2; waited++) {
+        struct stage stage;
+        struct senders senders;
+        stage_open_direct(&stage, REPLY_AT_COMPLETE);
+        stage.room_bytes = 10 * 1000; /* so that turns end amid bodies */
+        stage.rooms = waited ? 0 : SIZE_MAX;
+        senders_open_writes(&stage, &senders, SENDERS);
+        if (waited) {
+            await_count(&stage, &stage.count, SENDERS);
+            stage.rooms = SIZE_MAX;
+        }
+        loop_wait(stage.loop, 0);
+        server_run(stage.server);
+        size_t cut_short = 0;
+        while (server_deadline_us(stage.server) == 0) {
+            assert_in_range(count_begun(&stage), 0, 1);
+            cut_short += count_begun(&stage);
+            server_run(stage.server);
+        }
+        assert_true(cut_short > 0);
+        assert_int_equal(received(&stage), SENDERS * SENDER_BYTES);
+        senders_close(&senders);
+        stage_close(&stage);
+    }
+}
+
+/* Also when the rest of it comes only after others have come. */
+static void test_the_rest_of_a_body_goes_before_what_came_earlier(void **state)
+{
+    (void)state;
     struct stage stage;
+    struct peer client;
     struct senders senders;
+    struct bytes request = {0};
     stage_open_direct(&stage, REPLY_AT_COMPLETE);
-    stage.room_bytes = 10 * 1000; /* so that turns end amid bodies */
+    peer_connect(&client, stage.port);
+    put_write(&request, SENDER_BYTES);
+    deliver(&client, request.data, request.size - 1);
+    settle(&stage);
+    assert_int_equal(count_begun(&stage), 1);
     senders_open_writes(&stage, &senders, SENDERS);
     loop_wait(stage.loop, 0);
     server_run(stage.server);
-    size_t cut_short = 0;
-    while (server_deadline_us(stage.server) == 0) {
-        size_t begun = 0;
-        for (size_t i = 0; i < stage.count; i++) {
-            begun += stage.seen[i].body.size > 0 && stage.seen[i].body.size < SENDER_BYTES;
-        }
-        assert_in_range(begun, 0, 1);
-        cut_short += begun;
-        server_run(stage.server);
-    }
-    assert_true(cut_short > 0);
-    assert_int_equal(received(&stage), SENDERS * SENDER_BYTES);
+    deliver(&client, request.data + request.size - 1, 1);
+    loop_wait(stage.loop, 0);
+    server_run(stage.server);
+    assert_int_equal(stage.seen[0].body.size, SENDER_BYTES);
+    assert_true(received(&stage) < SENDERS * SENDER_BYTES);
+    run_while_wanted(&stage);
+    assert_int_equal(received(&stage), (SENDERS + 1) * SENDER_BYTES);
+    bytes_free(&request);
+    peer_close(&client);
+    senders_close(&senders);
+    stage_close(&stage);
+}
+
+/* The first of its queue is the last as well. */
+static void test_one_that_is_cut_short_alone_is_not_lost(void **state)
+{
+    (void)state;
+
+    enum { BODY = 100 * 1000 }; /* of which a turn takes a part */
+
+    struct stage stage;
+    struct peer client;
+    struct senders senders;
+    struct bytes request = {0};
+    stage_open_direct(&stage, REPLY_AT_COMPLETE);
+    stage.room_bytes = 10 * 1000;
+    peer_connect(&client, stage.port);
+    put_write(&request, BODY);
+    deliver(&client, request.data, request.size);
+    loop_wait(stage.loop, 0);
+    server_run(stage.server);
+    assert_int_equal(count_begun(&stage), 1);
+    senders_open_writes(&stage, &senders, 1);
+    loop_wait(stage.loop, 0);
+    server_run(stage.server);
+    run_while_wanted(&stage);
+    assert_int_equal(received(&stage), BODY + SENDER_BYTES);
+    bytes_free(&request);
+    peer_close(&client);
     senders_close(&senders);
     stage_close(&stage);
 }
@@ -302,6 +377,8 @@ int main(void)
         cmocka_unit_test(test_replies_do_not_wait_for_requests),
         cmocka_unit_test(test_after_a_reply_the_next_request_queues),
         cmocka_unit_test(test_a_body_that_is_begun_is_ended_before_another_begins),
+        cmocka_unit_test(test_the_rest_of_a_body_goes_before_what_came_earlier),
+        cmocka_unit_test(test_one_that_is_cut_short_alone_is_not_lost),
         cmocka_unit_test(test_requests_of_one_connection_come_one_a_round),
     };
     return cmocka_run_group_tests_name("server/server direct turn", tests, NULL, NULL);
