@@ -102,8 +102,7 @@ static void limit_bodies(struct program *program)
     }
 }
 
-/* To half of the budget, so that the usual ones have the other; but one that is allowed must fit.
- */
+/* To half of the budget, the usual ones have the other; but one that is allowed must fit. */
 static void limit_large_bodies(struct program *program)
 {
     uint64_t half_bytes = program->budget.limit / 2;
