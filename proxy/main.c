@@ -102,7 +102,7 @@ static void limit_bodies(struct program *program)
     }
 }
 
-/* To half of the budget, the usual ones have the other; but one that is allowed must fit. */
+/* They may hold half of the budget, so that usual ones have the rest; but each must fit. */
 static void limit_large_bodies(struct program *program)
 {
     uint64_t half_bytes = program->budget.limit / 2;
