@@ -66,8 +66,9 @@ PROTO   := $(wildcard proto/*.proto)
 PB_C    := $(PROTO:proto/%.proto=$(GEN)/%.pb-c.c)
 UNIT    := $(foreach l,$(LAYERS),$(patsubst test/unit/%.c,$(OUT)/unit/%,$(wildcard test/unit/$(l)/test_*.c)))
 
-.PHONY: all
+.PHONY: all build
 all: $(OUT)/agent-proxy ## Build the program: build/release/agent-proxy
+build: all # not the folder of that name, of which make would say that nothing is to be done
 
 .PHONY: help
 help: ## List the targets
