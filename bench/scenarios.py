@@ -44,7 +44,6 @@ class OpenScenario(Scenario):
 
     rate: float = 0  # [requests/s]; 0: half load
     times: float = 4  # as long as a closed loop
-    rounds: int = 1  # as many as of a closed loop
     together: bool = True  # all programs on the peer's CPU
     stalls: bool = False  # the peer's CPU is taken away now and then; needs root
 
@@ -89,17 +88,14 @@ CURVES = ("workers", "connections", "sizes")
 TWICE = ("100x64", "workers", "connections")
 
 LATENCY_PEERS = ("direct", "nginx", "haproxy", "floor", "agent-proxy", AGAIN)
-# Where a machine stalls about once a second, a run of seconds tells how long its stalls are, whoever
-# is measured. Of many short runs the median tells what the peer takes.
-SHORT = {"times": 0.5, "rounds": 4}
 OPEN = {
     "latency": [
-        OpenScenario("latency-2000x8", 2000, 8, peers=LATENCY_PEERS, **SHORT),
-        OpenScenario("latency-100x64", 100, 64, peers=LATENCY_PEERS, **SHORT),
+        OpenScenario("latency-2000x8", 2000, 8, peers=LATENCY_PEERS),
+        OpenScenario("latency-100x64", 100, 64, peers=LATENCY_PEERS),
     ],
     "apart": [
-        OpenScenario("apart-2000x8", 2000, 8, peers=LATENCY_PEERS, together=False, **SHORT),
-        OpenScenario("apart-100x64", 100, 64, peers=LATENCY_PEERS, together=False, **SHORT),
+        OpenScenario("apart-2000x8", 2000, 8, peers=LATENCY_PEERS, times=2, together=False),
+        OpenScenario("apart-100x64", 100, 64, peers=LATENCY_PEERS, times=2, together=False),
     ],
     "stalls": [
         OpenScenario(f"stalls-{series}x{count}", series, count, peers=LATENCY_PEERS, times=2,
@@ -112,12 +108,6 @@ OPEN = {
         )
     ],
 }
-
-
-def rounds(group):
-    """How many rounds a group of open loops gets for each one of a closed loop; else 1."""
-    return max((scenario.rounds for scenario in OPEN.get(group, ())), default=1)
-
 
 # Those of gateways.py and container.py have a form of their own.
 GATEWAYS = "gateways"

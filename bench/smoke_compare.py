@@ -177,8 +177,6 @@ def check_targets_are_judged_at_their_limits(run):
     for p99_ms, reached in ((50, False), (3.5, True)):
         found.add(key, {"p99_ms": p99_ms})
         expect(f"after {p99_ms}", targets.latency(found, key[1], "").reached, reached)
-    line = targets.latency(found, key[1], "").figure
-    expect(f"what the median hides is told: {line}", "in 1 of 3 runs, direct in 0 of 1" in line, True)
     for key, figures in (
         (("cost", "2000x64", "agent-proxy"), {"rss_mib": 20.2}),
         (("workers", "workers-8", "agent-proxy-2w"), {"cpu_ns_per_sample": 107}),
